@@ -1,0 +1,86 @@
+#include "base/digest.h"
+
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+
+#include "base/text.h"
+
+struct digest_stream {
+	EVP_MD_CTX *ctx;
+};
+
+struct digest_stream *digest_stream_new(void)
+{
+	struct digest_stream *s = calloc(1, sizeof(*s));
+
+	if (!s || !(s->ctx = EVP_MD_CTX_new()) || EVP_DigestInit_ex(s->ctx, EVP_sha256(), NULL) != 1)
+		abort();
+	return s;
+}
+
+void digest_stream_add(struct digest_stream *s, struct span bytes)
+{
+	if (bytes.n && EVP_DigestUpdate(s->ctx, bytes.p, bytes.n) != 1)
+		abort();
+}
+
+struct digest digest_stream_end(struct digest_stream *s)
+{
+	struct digest d;
+
+	if (EVP_DigestFinal_ex(s->ctx, d.b, NULL) != 1)
+		abort();
+	return d;
+}
+
+struct digest_stream *digest_stream_free(struct digest_stream *s)
+{
+	if (s) {
+		EVP_MD_CTX_free(s->ctx);
+		free(s);
+	}
+	return NULL;
+}
+
+struct digest digest_of2(struct span a, struct span b)
+{
+	_cleanup_(digest_stream_freep) struct digest_stream *s = digest_stream_new();
+
+	digest_stream_add(s, a);
+	digest_stream_add(s, b);
+	return digest_stream_end(s);
+}
+
+struct digest digest_of(struct span s)
+{
+	return digest_of2(s, SPAN_NONE);
+}
+
+bool bytes_eq_ct(struct span a, struct span b)
+{
+	return a.n == b.n && (a.n == 0 || CRYPTO_memcmp(a.p, b.p, a.n) == 0);
+}
+
+bool digest_eq(const struct digest *a, const struct digest *b)
+{
+	return bytes_eq_ct(SPAN_OF(a->b), SPAN_OF(b->b));
+}
+
+bool digest_is_zero(const struct digest *d)
+{
+	static const struct digest zero;
+
+	return digest_eq(d, &zero);
+}
+
+char *digest_hex(const struct digest *d, char ret[static DIGEST_HEX_BYTES])
+{
+	return text_hex(SPAN_OF(d->b), ret);
+}
+
+int digest_parse(struct span hex, struct digest *ret)
+{
+	return text_parse_hex(hex, ret->b, DIGEST_BYTES);
+}

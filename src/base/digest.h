@@ -1,0 +1,31 @@
+/* base/digest.h - SHA-256, the name of every image (RFC 9019) and the mandatory SUIT
+ * digest. The hash itself is OpenSSL's. Pure but for the streaming context, which
+ * allocates; usable from any thread. */
+#pragma once
+#include "base/cleanup.h"
+#include "base/span.h"
+
+enum { DIGEST_BYTES = 32, DIGEST_HEX_BYTES = 65 };
+
+struct digest {
+	uint8_t b[DIGEST_BYTES];
+};
+
+struct digest_stream;
+
+struct digest digest_of(struct span s);
+struct digest digest_of2(struct span a, struct span b);        /* of the concatenation */
+bool digest_eq(const struct digest *a, const struct digest *b); /* constant time */
+char *digest_hex(const struct digest *d, char ret[static DIGEST_HEX_BYTES]);
+int digest_parse(struct span hex, struct digest *ret);          /* 64 hex digits or -EBADMSG */
+bool digest_is_zero(const struct digest *d);
+
+struct digest_stream *digest_stream_new(void);
+void digest_stream_add(struct digest_stream *s, struct span bytes);
+struct digest digest_stream_end(struct digest_stream *s);       /* may be read once; then only free */
+struct digest_stream *digest_stream_free(struct digest_stream *s);
+
+/* Constant-time comparison of equal-length secrets or tags. */
+bool bytes_eq_ct(struct span a, struct span b);
+
+static inline void digest_stream_freep(struct digest_stream **s) { digest_stream_free(*s); }

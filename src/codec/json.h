@@ -1,0 +1,50 @@
+/* codec/json.h - JSON through jansson; the only file that knows jansson. A small writer that
+ * streams into a buf (what the API answers with) and a bounded reader. Pure. */
+#pragma once
+#include "base/buf.h"
+
+/* Writer: keeps commas and nesting right. key NULL inside arrays. */
+struct json_out {
+	struct buf *b;
+	unsigned depth;
+	bool need_comma;
+};
+static inline struct json_out json_writer(struct buf *b) { return (struct json_out){ .b = b }; }
+void json_open_object(struct json_out *j, const char *key);
+void json_close_object(struct json_out *j);
+void json_open_array(struct json_out *j, const char *key);
+void json_close_array(struct json_out *j);
+void json_str(struct json_out *j, const char *key, const char *v);     /* NULL v = null; bad UTF-8 replaced */
+void json_span(struct json_out *j, const char *key, struct span v);
+void json_int(struct json_out *j, const char *key, int64_t v);
+void json_uint(struct json_out *j, const char *key, uint64_t v);
+void json_bool(struct json_out *j, const char *key, bool v);
+void json_null(struct json_out *j, const char *key);
+void json_hex(struct json_out *j, const char *key, struct span v);
+void json_raw(struct json_out *j, const char *key, struct span encoded);       /* already JSON */
+
+/* Reader: a parsed document, and borrowed values in it. */
+struct json_doc;
+struct json_value;
+enum { JSON_DEPTH_MAX = 32 };
+/* -EBADMSG with a text for people in error (may be NULL) of error_bytes. Duplicate keys are refused. */
+int json_parse(struct span in, struct json_doc **ret, char *error, size_t error_bytes);
+struct json_doc *json_doc_free(struct json_doc *d);
+static inline void json_doc_freep(struct json_doc **d) { json_doc_free(*d); }
+const struct json_value *json_root(const struct json_doc *d);
+const struct json_value *json_get(const struct json_value *obj, const char *key);      /* NULL = absent */
+const char *json_get_str(const struct json_value *obj, const char *key);               /* NULL = absent or not a string */
+bool json_get_int(const struct json_value *obj, const char *key, int64_t *ret);
+bool json_get_bool(const struct json_value *obj, const char *key, bool *ret);
+const char *json_as_str(const struct json_value *v);
+bool json_as_int(const struct json_value *v, int64_t *ret);
+bool json_is_object(const struct json_value *v);
+bool json_is_array(const struct json_value *v);
+size_t json_n(const struct json_value *arr_or_obj);
+const struct json_value *json_at(const struct json_value *arr, size_t i);
+/* Object iteration: for (it = json_first(o); it; it = json_next(o, it)) */
+const void *json_first(const struct json_value *obj);
+const void *json_next(const struct json_value *obj, const void *it);
+const char *json_iter_key(const void *it);
+const struct json_value *json_iter_value(const void *it);
+void json_dump(const struct json_value *v, bool indent, struct buf *ret);

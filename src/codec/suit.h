@@ -1,0 +1,137 @@
+/* codec/suit.h - SUIT envelopes and manifests of the current encoding (draft-ietf-suit-manifest-34
+ * and later; facts/trust.md section 1, SU-1..SU-32). In two steps, so that nothing in the manifest is
+ * read before its authentication was judged (SU-6): suit_envelope_decode() reads the outer map and
+ * the authentication wrapper; suit_manifest_decode() walks and caps the manifest and lists what it
+ * wants from whom. Pure; spans borrow from the input; nothing is executed. */
+#pragma once
+#include "base/buf.h"
+#include "base/digest.h"
+
+enum {
+	SUIT_ENVELOPE_BYTES_MAX = 16 * 1024 * 1024,    /* with integrated payloads */
+	SUIT_MANIFEST_BYTES_MAX = 64 * 1024,
+	SUIT_AUTH_BLOCKS_MAX = 8, SUIT_INTEGRATED_MAX = 16, SUIT_COMPONENTS_MAX = 32, SUIT_ID_SEGMENTS_MAX = 16,
+	SUIT_ID_SEGMENT_BYTES_MAX = 64, SUIT_DEPTH_MAX = 8, SUIT_COMMANDS_MAX = 1024, SUIT_IDS_MAX = 8,
+	SUIT_IMAGES_MAX = 64, SUIT_URI_BYTES_MAX = 1024, SUIT_TEXT_BYTES_MAX = 1024, SUIT_DEPENDENCIES_MAX = 16,
+};
+
+enum suit_problem {                            /* which rule; stable words by suit_problem_text() */
+	SUIT_OK, SUIT_NOT_CBOR, SUIT_WRONG_TAG, SUIT_NO_TAG, SUIT_AUTH_MISSING, SUIT_AUTH_AFTER_MANIFEST, SUIT_AUTH_MALFORMED,
+	SUIT_NO_AUTH_BLOCK, SUIT_TOO_MANY, SUIT_DIGEST_ALG, SUIT_DIGEST_MISMATCH, SUIT_MEMBER_MALFORMED, SUIT_MEMBER_UNLISTED,
+	SUIT_MEMBER_MISMATCH, SUIT_OLD_ENCODING, SUIT_VERSION, SUIT_MANIFEST_MALFORMED, SUIT_TOO_LARGE, SUIT_TOO_DEEP,
+	SUIT_UNKNOWN_COMMAND, SUIT_UNKNOWN_PARAMETER, SUIT_BAD_COMPONENT, SUIT_BAD_REPORTING_POLICY, SUIT_BAD_URI, SUIT_BAD_TEXT,
+	SUIT_INTEGRATED_UNUSED,
+};
+const char *suit_problem_text(enum suit_problem p);
+
+struct suit_digest {
+	int64_t alg;                           /* -16 SHA-256, -43, -44, ... */
+	struct span bytes;
+};
+
+struct suit_member {                           /* severable member or integrated payload, as it stands in the envelope */
+	int64_t key;                           /* 14, 15, 16, 18, 20, 23; 0 for a text key */
+	struct span name;                      /* the text key, for integrated payloads */
+	struct span wrapped;                   /* bstr header and content: what a digest covers */
+	struct span content;
+};
+
+struct suit_envelope {
+	struct span bytes;                     /* the whole input */
+	struct span auth_digest_bytes;         /* content of auth[0]: the payload that is signed */
+	struct suit_digest auth_digest;
+	struct span auth_blocks[SUIT_AUTH_BLOCKS_MAX]; /* encoded COSE objects */
+	size_t n_auth_blocks;
+	struct span manifest_wrapped, manifest;
+	struct suit_member severed[8];
+	size_t n_severed;
+	struct suit_member integrated[SUIT_INTEGRATED_MAX];
+	size_t n_integrated;
+	struct digest manifest_digest;         /* computed: SHA-256 of manifest_wrapped; names the update */
+};
+
+enum suit_flags { SUIT_ALLOW_UNTAGGED = 1, SUIT_ALLOW_UNUSED_INTEGRATED = 2 };
+
+/* Strict scan, order, wrapper shapes, and the digest of key 3 against auth[0] (SHA-256, 384, 512).
+ * No auth block at all is SUIT_NO_AUTH_BLOCK with -EBADMSG... the fields are then still set for inspection.
+ * 0; -EBADMSG, -ENOTSUP, -EMSGSIZE with *ret_problem. */
+int suit_envelope_decode(struct span in, unsigned flags, struct suit_envelope *ret, enum suit_problem *ret_problem);
+
+struct suit_component {
+	struct span id;                        /* encoded array of byte strings */
+	struct span vendor_id[SUIT_IDS_MAX];   /* every id that a vendor condition may compare with */
+	size_t n_vendor_id;
+	struct span class_id[SUIT_IDS_MAX];
+	size_t n_class_id;
+	struct span device_id[SUIT_IDS_MAX];
+	size_t n_device_id;
+	bool checks_vendor, checks_class;      /* conditions 1 and 2 stand in the shared sequence (SU-14) */
+};
+
+struct suit_image {                            /* one payload that some target may need (SU-27: every try-each branch) */
+	size_t component;                      /* index */
+	struct suit_digest digest;             /* of the payload; bytes.n == 0 when the manifest gives none */
+	bool has_size;
+	uint64_t size;
+	struct span uri;                       /* empty = not fetched (only checked, or written from content) */
+	struct span integrated;                /* the payload inside the envelope when uri names one */
+	bool is_integrated;
+	bool is_fetched;                       /* a fetch directive uses it */
+	bool is_encrypted;                     /* encryption-info (19) set */
+};
+
+struct suit_manifest {
+	uint64_t version, sequence;
+	struct suit_component components[SUIT_COMPONENTS_MAX];
+	size_t n_components;
+	size_t n_dependencies;
+	struct suit_image images[SUIT_IMAGES_MAX];
+	size_t n_images;
+	struct span reference_uri;
+	struct span component_id;              /* key 5, encoded; empty = absent */
+	struct span set_version;               /* key 6, encoded; empty */
+	bool has_use_before;
+	int64_t use_before_s;                  /* the earliest of all */
+	bool needs_authorization;              /* condition 27 */
+	int64_t priority;
+	struct span vendor_name, model_name, description, version_text;        /* text (23), checked UTF-8; never a basis of a decision (SU-24) */
+	int64_t unknown_command;               /* 0 = none: a command we do not know (SU-23) */
+	struct span root_component;            /* encoded id of component 0, or key 5: the key of the sequence store (SU-13) */
+};
+
+/* env must come from suit_envelope_decode(); checks severed members (SU-16) and integrated payloads (SU-18). */
+int suit_manifest_decode(const struct suit_envelope *env, unsigned flags, struct suit_manifest *ret, enum suit_problem *ret_problem);
+
+/* The same envelope with its severable members (key 20, 23, 14, ...) left out: mask of 1u << key (SU-17, SU-25). */
+int suit_envelope_sever(const struct suit_envelope *env, uint32_t keys, struct buf *ret);
+/* The same envelope with one more authentication block at the end of the wrapper: the gateway's Mac0. */
+int suit_envelope_add_auth(const struct suit_envelope *env, struct span cose_block, struct buf *ret);
+/* The encoded component id as text for people: "slot/0" with hex for unprintable segments. */
+void suit_component_text(struct span encoded_id, struct buf *ret);
+
+/* Authoring: a manifest for one component from facts; used by `dormousectl author sign` and tests. */
+struct suit_author_component {
+	struct span id[SUIT_ID_SEGMENTS_MAX];
+	size_t n_id;
+	struct digest digest;
+	uint64_t size;
+	const char *uri;                       /* "#name" with payload given = integrated */
+	struct span payload;                   /* integrated; empty = fetched by uri */
+};
+struct suit_author {
+	uint64_t sequence;
+	const uint8_t *vendor_id, *class_id;   /* 16 bytes each; NULL leaves the condition out */
+	const struct suit_author_component *components;
+	size_t n_components;
+	const char *vendor_name, *model_name, *description, *version_text;      /* NULL = none */
+	bool has_use_before;
+	int64_t use_before_s;
+	bool sever_install, sever_text;        /* put the member outside with its digest inside */
+};
+/* manifest: the encoded manifest (content of key 3). members: concatenated key/value pairs of severed and
+ * integrated members for the envelope, n_members of them. */
+int suit_manifest_encode(const struct suit_author *a, struct buf *ret_manifest, struct buf *ret_members, size_t *ret_n_members);
+/* content of auth[0] for a manifest: what gets signed. */
+void suit_auth_digest_encode(struct span manifest, struct buf *ret);
+int suit_envelope_encode(struct span manifest, struct span auth_digest_bytes, const struct span *cose_blocks, size_t n_blocks,
+			 struct span members, size_t n_members, struct buf *ret);

@@ -1,0 +1,94 @@
+/* config/config.h - the configuration as one struct of plain values, filled from TOML by the schema
+ * (config/schema.h: a row per key with type, unit, range, default and one line of explanation). Strings are
+ * owned by the config and never NULL; lists are NULL-terminated. Immutable after config_load(); a reload loads
+ * a second one and config_diff() says what changed. */
+#pragma once
+#include "base/buf.h"
+
+enum config_policy { CONFIG_APPROVE, CONFIG_AUTO };
+enum config_revocation { CONFIG_HARD, CONFIG_GRACE, CONFIG_SOFT };
+enum config_durable { CONFIG_DURABLE_COMMIT, CONFIG_DURABLE_MEMORY };
+
+struct config_source {                         /* [[source]] */
+	char *name;                            /* unique, [A-Za-z0-9._-] */
+	char *kind;                            /* "https" | "folder" */
+	char *url;                             /* https: of the envelope, or of an index (*.txt: one envelope URL a line) */
+	char *path;                            /* folder */
+	char *ca_file;                         /* "" = the system's */
+	uint32_t poll_s, jitter_s, timeout_s, backoff_max_s;
+	bool allow_http, allow_private;        /* reach plain http, loopback and private addresses */
+	int policy;                            /* enum config_policy */
+};
+
+struct config_anchor {                         /* [[anchor]] */
+	char *name;
+	char *file;                            /* PEM certificate(s) or public key */
+	char **vendor_ids, **class_ids, **hosts;
+	int revocation;                        /* enum config_revocation */
+	uint32_t grace_s;
+	bool require_code_signing;
+	bool allow_unidentified;               /* SU-14 exemption */
+	char **crl_files;                      /* shipped by hand, for air-gapped sites */
+};
+
+struct config_policy_row {                     /* [[policy]]: for a model; overrides the source's */
+	char *class_id;
+	int policy;
+};
+
+struct config {
+	char *file;                            /* where it was read from */
+	char *state_dir;
+
+	struct { char *level; } log;           /* error warning notice info debug */
+	struct { uint32_t threads; } worker;
+
+	struct {
+		char **listen;                 /* coap:// and coaps:// addresses */
+		char *cert_file, *key_file, *ca_file;
+		uint32_t max_sessions, session_timeout_s, max_handshakes, max_observers;
+		uint64_t block1_total_bytes, block1_peer_bytes, receive_buffer_bytes;
+		bool forward_proxy;            /* serve manifest URIs from the cache by Proxy-Uri */
+	} coap;
+
+	struct {
+		char *path, *lookup_ep_path, *lookup_res_path;         /* RD-5 */
+		uint32_t max_endpoints, max_links, max_per_credential, grace_s, lifetime_default_s;
+		uint64_t max_links_bytes;
+		int durable;                   /* enum config_durable: 2.01 after the commit, or after memory */
+		bool open;                     /* plain CoAP may register (RD-86) */
+		bool open_anywhere;            /* ... from other than loopback and link-local addresses */
+		bool auto_enrol;               /* demo: unknown devices are enrolled by what they claim; loopback only */
+	} directory;
+
+	struct {
+		char **listen;                 /* "127.0.0.1:8080", "unix:/run/dormouse/api.sock" */
+		char *cert_file, *key_file;
+		char *token_file;              /* bearer token for TCP; loopback may go without when empty */
+		uint32_t socket_mode;
+	} http;
+
+	struct { char *credentials_file; bool coap; } admin;   /* TOML-free lines: identity role hex-key; CoAP admin on/off */
+
+	struct { uint64_t quota_bytes, image_max_bytes, envelope_max_bytes; } cache;
+	struct { uint32_t refresh_max_s, max_age_s, timeout_s; bool allow_private; } revocation;
+	struct { char *origin; } audit;
+	struct { uint32_t retry_max, retry_s, history_days; } rollout;
+	struct { char *path; uint32_t offer_max_age_s; } delivery;     /* path "fw" */
+
+	struct config_source *sources; size_t n_sources;
+	struct config_anchor *anchors; size_t n_anchors;
+	struct config_policy_row *policies; size_t n_policies;
+};
+
+/* Reads file, then file's directory dormouse.d/ *.toml in name order (later wins per key; [[tables]] add up).
+ * Relative paths are relative to the file they stand in; ${CREDENTIALS_DIRECTORY} and ${STATE_DIRECTORY} at the start of a path are
+ * replaced from the environment. error gets "FILE:LINE: KEY: what is wrong; what would be right" lines, all of them.
+ * 0; -EINVAL refused; -errno not readable. */
+int config_load(const char *file, struct config **ret, struct buf *error);
+struct config *config_free(struct config *c);
+/* The effective configuration as TOML with every key (`dormoused --check`); secrets are files, so none is in it. */
+void config_print(const struct config *c, struct buf *ret);
+/* Lines "key: old -> new" of what differs; keys that need a restart end with " (needs a restart)". Returns how many. */
+size_t config_diff(const struct config *a, const struct config *b, struct buf *ret);
+static inline void config_freep(struct config **c) { config_free(*c); }
