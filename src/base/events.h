@@ -41,9 +41,10 @@
 	X(EV_AUDIT_FAILED, "audit-failed", "7f0a6f20c0d14d0e9a4e3b8f5f2b1054") \
 	X(EV_LOOP_SLOW, "loop-slow", "7f0a6f20c0d14d0e9a4e3b8f5f2b1055")
 
+/* Not `enum event`: libevent has a `struct event`. */
 #define EVENT_ENUM_(id_, slug_, message_id_) id_,
-enum event { EVENT_LIST(EVENT_ENUM_) EVENT_COUNT };
+enum event_id { EVENT_LIST(EVENT_ENUM_) EVENT_COUNT };
 #undef EVENT_ENUM_
 
-const char *event_slug(enum event ev);
-const char *event_message_id(enum event ev);
+const char *event_slug(enum event_id ev);
+const char *event_message_id(enum event_id ev);

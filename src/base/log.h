@@ -19,7 +19,7 @@ struct log_field {
 };
 
 struct log_record {
-	enum event event;
+	enum event_id event;
 	int priority;                  /* LOG_ERR ... LOG_DEBUG */
 	struct wall at;
 	const char *text;
@@ -32,9 +32,9 @@ typedef void log_observer(void *ctx, const struct log_record *rec);
 void log_open(const char *name, int max_priority);      /* stderr or journal, decided here */
 void log_set_max_priority(int max_priority);
 void log_set_observer(log_observer *fn, void *ctx);     /* NULL = none */
-void log_event(enum event ev, int priority, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void log_event(enum event_id ev, int priority, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* The fields follow the format's own arguments:  log_event_fields(EV_X, LOG_INFO, fields, n, "fmt", ...) */
-void log_event_fields(enum event ev, int priority, const struct log_field *fields, size_t n_fields,
+void log_event_fields(enum event_id ev, int priority, const struct log_field *fields, size_t n_fields,
 		      const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 /* Any thread; no fields, no observer. */
 void log_line(int priority, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
