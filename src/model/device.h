@@ -59,7 +59,8 @@ const char *wake_kind_name(enum wake_kind k);
 int wake_kind_parse(struct span s, enum wake_kind *ret);
 const char *device_proof_name(enum device_proof p);
 int device_proof_parse(struct span s, enum device_proof *ret);
-bool device_id_is_valid(struct span id);
+bool device_id_is_valid(struct span id);       /* 1..63 of [A-Za-z0-9._-], not starting with '.' or '-' */
 struct device_component *device_component_find(struct device *d, struct span id);      /* NULL = not known */
+const struct device_component *device_component_look(const struct device *d, struct span id);  /* the same, only to look */
 /* Add or overwrite; -ENOSPC. */
 int device_component_put(struct device *d, const struct device_component *c);

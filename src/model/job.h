@@ -43,11 +43,27 @@ struct job {
 	struct wall created_at, state_at;
 };
 
-int job_next(enum job_state from, enum job_event ev);  /* the new state, or -1: not possible */
+/* The new state (the same one when the event only repeats what is known), or -1: not possible. Nodes are believed about
+ * themselves: a report may skip states, step back (a node that restarted pulls again) or come late (confirmed after failed). */
+int job_next(enum job_state from, enum job_event ev);
 bool job_is_open(enum job_state s);                    /* not confirmed, failed, reverted, cancelled */
 const char *job_state_name(enum job_state s);
 int job_state_parse(struct span s, enum job_state *ret);
 const char *job_event_name(enum job_event ev);
 void job_id_of(const char *update, const char *device, char ret[static JOB_ID_BYTES]);
-/* LwM2M Object 5 words on the wire (device-protocols.md 1.5). */
+/* What a report in LwM2M Object 5's words (resource 3 and 5) means. A failing result counts in any state; success
+ * counts only back in idle. JOB_EVENT_COUNT: it says nothing about the job (idle and initial, or an unknown state). */
 enum job_event job_event_from_report(unsigned state, unsigned result);
+
+/* What to do about a result of Object 5 (LW-30). */
+enum job_remedy {
+	REMEDY_NONE,                           /* initial, updated */
+	REMEDY_RETRY,                          /* later, or resume */
+	REMEDY_RETRY_SMALLER,                  /* with smaller blocks */
+	REMEDY_RECHECK_IMAGE,                  /* verify our copy again, then one retry */
+	REMEDY_OTHER_WAY,                      /* another scheme or push */
+	REMEDY_STOP,                           /* a person must look */
+	REMEDY_WAIT,                           /* not failed: the node or its user put it off */
+};
+enum job_remedy job_remedy_of(unsigned result);
+const char *job_result_text(unsigned result);

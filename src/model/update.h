@@ -59,10 +59,12 @@ struct update {
 
 const char *update_state_name(enum update_state s);
 int update_state_parse(struct span s, enum update_state *ret);
-/* May the state change so? (one table) */
+/* May the state change so? One table; staying is always allowed, a recall is for ever. */
 bool update_state_may(enum update_state from, enum update_state to);
 
 enum update_fit { UPDATE_FITS, UPDATE_WRONG_VENDOR, UPDATE_WRONG_CLASS, UPDATE_NO_MODEL, UPDATE_NOT_NEWER, UPDATE_SAME };
-/* Does it fit the device's model and is it newer than what runs there (SU-12, SU-15)? */
+/* Does it fit the device's model and is it newer than what runs there (SU-12, SU-15)? Every component's vendor and class
+ * ids must match where they are given; an update that names no vendor or no class anywhere fits nothing (SU-14). What runs is
+ * looked up by the update's first component; nothing reported counts as older. */
 enum update_fit update_fits(const struct update *u, const struct device *d);
 const char *update_fit_text(enum update_fit f);
