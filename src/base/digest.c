@@ -84,3 +84,19 @@ int digest_parse(struct span hex, struct digest *ret)
 {
 	return text_parse_hex(hex, ret->b, DIGEST_BYTES);
 }
+
+const uint8_t uuid_ns_dns[16] = { 0x6b, 0xa7, 0xb8, 0x10, 0x9d, 0xad, 0x11, 0xd1, 0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30, 0xc8 };
+
+void uuid5(const uint8_t ns[static 16], struct span name, uint8_t ret[static 16])
+{
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	uint8_t sha1[EVP_MAX_MD_SIZE];
+
+	if (!ctx || EVP_DigestInit_ex(ctx, EVP_sha1(), NULL) != 1 || EVP_DigestUpdate(ctx, ns, 16) != 1 ||
+	    (name.n && EVP_DigestUpdate(ctx, name.p, name.n) != 1) || EVP_DigestFinal_ex(ctx, sha1, NULL) != 1)
+		abort();
+	EVP_MD_CTX_free(ctx);
+	memcpy(ret, sha1, 16);
+	ret[6] = (uint8_t)((ret[6] & 0x0f) | 0x50);
+	ret[8] = (uint8_t)((ret[8] & 0x3f) | 0x80);
+}

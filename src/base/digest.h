@@ -28,4 +28,9 @@ struct digest_stream *digest_stream_free(struct digest_stream *s);
 /* Constant-time comparison of equal-length secrets or tags. */
 bool bytes_eq_ct(struct span a, struct span b);
 
+/* Name-based UUID, version 5 (RFC 9562 5.5): SUIT's vendor id is uuid5(uuid_ns_dns, domain), its class id
+ * uuid5(vendor id, class name). SHA-1 here is a naming rule, not a protection. */
+extern const uint8_t uuid_ns_dns[16];
+void uuid5(const uint8_t ns[static 16], struct span name, uint8_t ret[static 16]);
+
 static inline void digest_stream_freep(struct digest_stream **s) { digest_stream_free(*s); }
