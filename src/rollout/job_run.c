@@ -1,0 +1,530 @@
+#include "rollout/job_run.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <uthash.h>
+#include <utlist.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "base/text.h"
+#include "codec/json.h"
+
+enum { RETRY_LOOK_MS = 1000, PRUNE_MS = 6 * 3600 * 1000, PROGRESS_STEPS = 20 };
+
+struct job_entry {
+	struct job j;
+	unsigned progress_step;                /* last shown */
+	bool waits_retry;
+	struct job_entry *prev, *next;         /* the retry list */
+	struct job_entry *device_prev, *device_next;
+	UT_hash_handle hh;                     /* by id */
+};
+
+struct device_jobs {
+	char device[DEVICE_ID_BYTES];
+	struct job_entry *list;
+	UT_hash_handle hh;
+};
+
+struct update_counts {
+	char update[UPDATE_ID_BYTES];
+	size_t n[JOB_STATE_COUNT];
+	UT_hash_handle hh;
+};
+
+struct job_run {
+	struct job_run_config c;
+	struct delivery_driver *drivers[JOB_RUN_DRIVERS_MAX];
+	size_t n_drivers;
+	struct job_entry *jobs;
+	struct device_jobs *by_device;
+	struct update_counts *counts;
+	struct job_entry *retry;
+	struct loop_timer *retry_timer, *prune_timer;
+};
+
+static struct job_entry *job_find(const struct job_run *r, const char *id)
+{
+	struct job_entry *e;
+
+	HASH_FIND_STR(r->jobs, id, e);
+	return e;
+}
+
+static struct device_jobs *device_jobs_get(struct job_run *r, const char *device, bool make)
+{
+	struct device_jobs *d;
+
+	HASH_FIND_STR(r->by_device, device, d);
+	if (!d && make) {
+		d = NEW(struct device_jobs);
+		(void)text_copy(d->device, sizeof(d->device), span_str(device)); /* ids fit */
+		HASH_ADD_STR(r->by_device, device, d);
+	}
+	return d;
+}
+
+static struct update_counts *counts_get(struct job_run *r, const char *update)
+{
+	struct update_counts *c;
+
+	HASH_FIND_STR(r->counts, update, c);
+	if (!c) {
+		c = NEW(struct update_counts);
+		(void)text_copy(c->update, sizeof(c->update), span_str(update)); /* ids fit */
+		HASH_ADD_STR(r->counts, update, c);
+	}
+	return c;
+}
+
+static void set_state(struct job_run *r, struct job_entry *e, enum job_state s)
+{
+	struct update_counts *c = counts_get(r, e->j.update);
+
+	c->n[e->j.state]--;
+	c->n[s]++;
+	metric_add(METRIC_JOBS_OPEN, (int64_t)job_is_open(s) - (int64_t)job_is_open(e->j.state));
+	e->j.state = s;
+	bool waits = (s == JOB_FAILED || s == JOB_REVERTED) && e->j.attempts < r->c.retry_max;
+	if (waits && !e->waits_retry)
+		DL_APPEND(r->retry, e);
+	else if (!waits && e->waits_retry)
+		DL_DELETE(r->retry, e);
+	e->waits_retry = waits;
+}
+
+static struct job_entry *job_insert(struct job_run *r, const struct job *j)
+{
+	struct job_entry *e = NEW(struct job_entry);
+
+	e->j = *j;
+	HASH_ADD_STR(r->jobs, j.id, e);
+	struct device_jobs *d = device_jobs_get(r, j->device, true);
+	DL_APPEND2(d->list, e, device_prev, device_next);
+	counts_get(r, j->update)->n[j->state]++;
+	metric_add(METRIC_JOBS_OPEN, job_is_open(j->state));
+	set_state(r, e, j->state);
+	return e;
+}
+
+static void job_forget(struct job_run *r, struct job_entry *e)
+{
+	struct device_jobs *d = device_jobs_get(r, e->j.device, false);
+
+	if (e->waits_retry)
+		DL_DELETE(r->retry, e);
+	DL_DELETE2(d->list, e, device_prev, device_next);
+	if (!d->list) {
+		HASH_DEL(r->by_device, d);
+		free(d);
+	}
+	counts_get(r, e->j.update)->n[e->j.state]--;
+	metric_add(METRIC_JOBS_OPEN, -(int64_t)job_is_open(e->j.state));
+	HASH_DEL(r->jobs, e);
+	free(e);
+}
+
+static struct delivery_driver *driver_of(const struct job_run *r, const char *device)
+{
+	const struct device *d = r->c.world->device(r->c.world->ctx, device);
+
+	for (size_t i = 0; d && i < r->n_drivers; i++)
+		if (strcmp(r->drivers[i]->ops->name, d->driver) == 0)
+			return r->drivers[i];
+	return NULL;
+}
+
+bool job_run_has_driver(const struct job_run *r, const char *name)
+{
+	for (size_t i = 0; i < r->n_drivers; i++)
+		if (strcmp(r->drivers[i]->ops->name, name) == 0)
+			return true;
+	return false;
+}
+
+/* Hand an open job to its driver; repeating it changes nothing. */
+static void act_offer(struct job_run *r, struct job_entry *e)
+{
+	const struct update *u = r->c.world->update(r->c.world->ctx, e->j.update);
+	struct delivery_driver *drv = driver_of(r, e->j.device);
+	struct delivery_image images[DELIVERY_IMAGES_MAX];
+	struct delivery_order order = { .images = images };
+
+	if (!u || !drv || digest_parse(span_str(u->id), &order.manifest) < 0)
+		return;
+	memcpy(order.job, e->j.id, sizeof(order.job));
+	memcpy(order.device, e->j.device, sizeof(order.device));
+	order.sequence = u->sequence;
+	e->j.total_bytes = 0;
+	for (size_t i = 0; i < u->n_images && order.n_images < DELIVERY_IMAGES_MAX; i++) {
+		struct delivery_image *img = &images[order.n_images++];
+		img->digest = u->images[i].digest;
+		img->bytes = u->images[i].bytes;
+		(void)text_copy(img->uri, sizeof(img->uri), span_str(u->images[i].uri)); /* same size */
+		e->j.total_bytes += img->bytes;
+	}
+	int err = drv->ops->start(drv, &order);
+	if (err < 0)
+		log_event(EV_GENERIC, LOG_WARNING, "job %.12s: driver %s did not start: %s", e->j.id, drv->ops->name, strerror(-err));
+}
+
+static void act(struct job_run *r, struct job_entry *e)
+{
+	struct delivery_driver *drv = driver_of(r, e->j.device);
+	const struct update *u = r->c.world->update(r->c.world->ctx, e->j.update);
+
+	if (e->j.state == JOB_OFFERED)
+		act_offer(r, e);
+	else if (drv && (!job_is_open(e->j.state) || e->j.state == JOB_DEFERRED || e->j.state == JOB_QUEUED))
+		drv->ops->cancel(drv, e->j.device, e->j.id);
+	if (e->j.state == JOB_CONFIRMED) {
+		metric_add(METRIC_JOBS_CONFIRMED, 1);
+		if (u)
+			r->c.world->installed(r->c.world->ctx, e->j.device, u, u->version);
+	} else if (e->j.state == JOB_FAILED) {
+		metric_add(METRIC_JOBS_FAILED, 1);
+	}
+}
+
+static void audit_state(struct job_run *r, const struct job_entry *e, const char *from, const char *event)
+{
+	_cleanup_buf_ struct buf b = { 0 };
+	struct json_out o = json_writer(&b);
+
+	json_open_object(&o, NULL);
+	json_str(&o, "job", e->j.id);
+	json_str(&o, "device", e->j.device);
+	json_str(&o, "update", e->j.update);
+	json_str(&o, "from", from);
+	json_str(&o, "to", job_state_name(e->j.state));
+	json_str(&o, "event", event);
+	json_uint(&o, "result", e->j.result);
+	json_str(&o, "reason", e->j.reason);
+	json_close_object(&o);
+	audit_log_append(r->c.audit, e->j.state_at, "job", e->j.id, buf_span(&b), NULL, NULL);
+}
+
+struct pending_state {                         /* a state change on its way to the disk */
+	struct job_run *run;
+	char job[JOB_ID_BYTES];
+	enum job_state from, to;
+	delivery_done_fn *done;
+	void *arg;
+};
+
+static void state_stored(void *ctx, int error)
+{
+	struct pending_state *p = ctx;
+	struct job_run *r = p->run;
+	struct job_entry *e = job_find(r, p->job);
+
+	if (e && error < 0) {
+		if (e->j.state == p->to) /* what the disk does not hold did not happen */
+			set_state(r, e, p->from);
+		log_event(EV_STORE_FAILED, LOG_ERR, "job %.12s: %s not stored: %s", p->job, job_state_name(p->to), strerror(-error));
+	} else if (e) {
+		log_fields(EV_JOB_STATE, LOG_INFO, ({ "GW_JOB", e->j.id }, { "GW_DEVICE", e->j.device }, { "GW_UPDATE", e->j.update },
+			   { "GW_STATE", job_state_name(p->to) }), "job %.12s of %s: %s -> %s%s%s", e->j.id, e->j.device,
+			   job_state_name(p->from), job_state_name(p->to), e->j.reason[0] ? ": " : "", e->j.reason);
+		if (e->j.state == p->to)
+			act(r, e);
+		if (r->c.changed)
+			r->c.changed(r->c.changed_ctx, &e->j, p->from);
+	}
+	if (p->done)
+		p->done(p->arg, error);
+	free(p);
+}
+
+static void job_store(struct job_run *r, struct job_entry *e, enum job_state from, const char *event, delivery_done_fn *done, void *arg)
+{
+	struct pending_state *p = NEW(struct pending_state);
+
+	*p = (struct pending_state){ .run = r, .from = from, .to = e->j.state, .done = done, .arg = arg };
+	memcpy(p->job, e->j.id, sizeof(p->job));
+	audit_state(r, e, job_state_name(from), event);
+	job_store_put(r->c.db, &e->j, state_stored, p);
+}
+
+/* The one function that changes a job's state. */
+static int job_apply(struct job_run *r, struct job_entry *e, enum job_event ev, const char *reason, delivery_done_fn *done, void *arg)
+{
+	enum job_state from = e->j.state;
+	int to = job_next(from, ev);
+
+	if (to < 0)
+		return -EPROTO;
+	if ((enum job_state)to == from) {
+		if (done)
+			done(arg, 0);
+		return 0;
+	}
+	if (ev == JOB_EV_START)
+		e->j.attempts++;
+	if (ev == JOB_EV_RETRY || ev == JOB_EV_START)
+		e->j.sent_bytes = 0;
+	(void)text_copy(e->j.reason, sizeof(e->j.reason), span_sub(span_str(reason ? reason : ""), 0, sizeof(e->j.reason) - 1));
+	e->j.state_at = wall_now();
+	set_state(r, e, (enum job_state)to);
+	job_store(r, e, from, job_event_name(ev), done, arg);
+	return 0;
+}
+
+int job_run_apply(struct job_run *r, const char *job, enum job_event ev, const char *reason, delivery_done_fn *done, void *arg)
+{
+	struct job_entry *e = job_find(r, job);
+
+	return e ? job_apply(r, e, ev, reason, done, arg) : -ENOENT;
+}
+
+int job_run_create(struct job_run *r, const struct update *u, const struct device *d, const char *rollout)
+{
+	struct job j = { .state = JOB_QUEUED };
+
+	job_id_of(u->id, d->id, j.id);
+	if (job_find(r, j.id))
+		return -EEXIST;
+	(void)text_copy(j.update, sizeof(j.update), span_str(u->id));    /* same sizes */
+	(void)text_copy(j.device, sizeof(j.device), span_str(d->id));
+	(void)text_copy(j.rollout, sizeof(j.rollout), span_str(rollout));
+	for (size_t i = 0; i < u->n_images; i++)
+		j.total_bytes += u->images[i].bytes;
+	j.created_at = j.state_at = wall_now();
+	struct job_entry *e = job_insert(r, &j);
+	job_store(r, e, JOB_QUEUED, "create", NULL, NULL);
+	return 0;
+}
+
+void job_run_start(struct job_run *r, const char *job)
+{
+	struct job_entry *e = job_find(r, job);
+
+	if (!e || !job_is_open(e->j.state) || e->j.state == JOB_DEFERRED)
+		return;
+	if (e->j.state == JOB_QUEUED)
+		(void)job_apply(r, e, JOB_EV_START, NULL, NULL, NULL); /* queued may always start */
+	else
+		act_offer(r, e);
+}
+
+/* Every open job of one update, taking note first since applying changes the lists' states only. */
+static size_t each_open(struct job_run *r, const char *update, enum job_event ev, const char *reason)
+{
+	struct job_entry *e, *tmp;
+	size_t n = 0;
+
+	HASH_ITER(hh, r->jobs, e, tmp)
+		if (strcmp(e->j.update, update) == 0 && job_is_open(e->j.state) && job_apply(r, e, ev, reason, NULL, NULL) == 0)
+			n++;
+	return n;
+}
+
+size_t job_run_cancel_update(struct job_run *r, const char *update, const char *reason)
+{
+	return each_open(r, update, JOB_EV_CANCEL, reason);
+}
+
+void job_run_defer_update(struct job_run *r, const char *update, const char *reason)
+{
+	(void)each_open(r, update, JOB_EV_DEFER, reason); /* the count does not matter here */
+}
+
+void job_run_resume_update(struct job_run *r, const char *update)
+{
+	struct job_entry *e, *tmp;
+
+	HASH_ITER(hh, r->jobs, e, tmp)
+		if (e->j.state == JOB_DEFERRED && strcmp(e->j.update, update) == 0)
+			(void)job_apply(r, e, JOB_EV_RESUME, NULL, NULL, NULL); /* deferred may always resume */
+}
+
+const struct job *job_run_get(const struct job_run *r, const char *id)
+{
+	const struct job_entry *e = job_find(r, id);
+
+	return e ? &e->j : NULL;
+}
+
+const struct job *job_run_find(const struct job_run *r, const char *update, const char *device)
+{
+	char id[JOB_ID_BYTES];
+
+	job_id_of(update, device, id);
+	return job_run_get(r, id);
+}
+
+const struct job *job_run_open_of(const struct job_run *r, const char *device)
+{
+	const struct device_jobs *d = device_jobs_get((struct job_run *)r, device, false);
+	const struct job_entry *e;
+
+	if (d)
+		DL_FOREACH2(d->list, e, device_next)
+			if (job_is_open(e->j.state))
+				return &e->j;
+	return NULL;
+}
+
+const struct job *job_run_next(const struct job_run *r, const char *after)
+{
+	const struct job_entry *e = after ? job_find(r, after) : r->jobs;
+
+	if (after && e)
+		e = e->hh.next;
+	return e ? &e->j : NULL;
+}
+
+size_t job_run_count(const struct job_run *r, const char *update, enum job_state s)
+{
+	const struct update_counts *c;
+
+	HASH_FIND_STR(r->counts, update, c);
+	return c ? c->n[s] : 0;
+}
+
+size_t job_run_total(const struct job_run *r)
+{
+	return HASH_COUNT(r->jobs);
+}
+
+/* ---- what drivers say ---- */
+
+static void on_progress(void *ctx, const char *job, uint64_t sent, uint64_t total)
+{
+	struct job_run *r = ctx;
+	struct job_entry *e = job_find(r, job);
+	char percent[16];
+
+	if (!e)
+		return;
+	if (sent > e->j.sent_bytes)
+		e->j.sent_bytes = sent;
+	e->j.total_bytes = total;
+	if (e->j.state == JOB_OFFERED)
+		(void)job_apply(r, e, JOB_EV_PROGRESS, NULL, NULL, NULL); /* the table allows it */
+	unsigned step = total ? (unsigned)(e->j.sent_bytes * PROGRESS_STEPS / total) : PROGRESS_STEPS;
+	if (step == e->progress_step)
+		return;
+	e->progress_step = step;
+	(void)snprintf(percent, sizeof(percent), "%u", step * 100 / PROGRESS_STEPS); /* at most 100 */
+	log_fields(EV_JOB_PROGRESS, LOG_DEBUG, ({ "GW_JOB", e->j.id }, { "GW_DEVICE", e->j.device }, { "GW_PROGRESS", percent }),
+		   "job %.12s of %s: %s %%", e->j.id, e->j.device, percent);
+}
+
+static void report_reason(const struct node_report *rep, char *ret, size_t ret_bytes)
+{
+	_cleanup_buf_ struct buf b = { 0 };
+
+	if (rep->result > 1)
+		buf_printf(&b, "the node says result %u", rep->result);
+	if (rep->reason.n) {
+		buf_add_str(&b, b.n ? ": " : "");
+		text_add_escaped(&b, rep->reason, 100);
+	}
+	(void)text_copy(ret, ret_bytes, span_sub(buf_span(&b), 0, ret_bytes - 1)); /* clipped above */
+}
+
+static void on_report(void *ctx, const char *device, const struct node_report *rep, delivery_done_fn *done, void *arg)
+{
+	struct job_run *r = ctx;
+	char update[UPDATE_ID_BYTES], id[JOB_ID_BYTES], reason[JOB_REASON_BYTES];
+
+	job_id_of(digest_hex(&rep->manifest_digest, update), device, id);
+	struct job_entry *e = job_find(r, id);
+	if (!e) {
+		done(arg, -ENOENT);
+		return;
+	}
+	e->j.result = rep->result;
+	if (rep->has_received && rep->received_bytes <= e->j.total_bytes)
+		e->j.sent_bytes = rep->received_bytes;
+	report_reason(rep, reason, sizeof(reason));
+	/* A report that changes nothing any more (a repeat, or after a cancel) is still acknowledged. */
+	if (job_apply(r, e, job_event_from_report(rep->state, rep->result), reason, done, arg) < 0)
+		done(arg, 0);
+}
+
+struct delivery_sink job_run_sink(struct job_run *r)
+{
+	return (struct delivery_sink){ .progress = on_progress, .report = on_report, .ctx = r };
+}
+
+void job_run_add_driver(struct job_run *r, struct delivery_driver *drv)
+{
+	if (r->n_drivers < JOB_RUN_DRIVERS_MAX)
+		r->drivers[r->n_drivers++] = drv;
+}
+
+/* ---- time ---- */
+
+static void on_retry(void *ctx)
+{
+	struct job_run *r = ctx;
+	struct job_entry *e, *tmp;
+	struct wall now = wall_now();
+
+	DL_FOREACH_SAFE(r->retry, e, tmp)
+		if (!wall_before(now, wall_add_ms(e->j.state_at, (int64_t)r->c.retry_s * 1000 * (e->j.attempts ? e->j.attempts : 1))))
+			(void)job_apply(r, e, JOB_EV_RETRY, "tried again", NULL, NULL); /* failed and reverted may */
+	loop_timer_set(r->retry_timer, RETRY_LOOK_MS);
+}
+
+static void on_prune(void *ctx)
+{
+	struct job_run *r = ctx;
+	struct job_entry *e, *tmp;
+	struct wall limit = wall_add_ms(wall_now(), -(int64_t)r->c.history_days * 86400 * 1000);
+
+	HASH_ITER(hh, r->jobs, e, tmp)
+		if (!job_is_open(e->j.state) && wall_before(e->j.state_at, limit)) {
+			job_store_delete(r->c.db, e->j.id, NULL, NULL);
+			job_forget(r, e);
+		}
+	loop_timer_set(r->prune_timer, PRUNE_MS);
+}
+
+static int on_load(void *ctx, const struct job *j)
+{
+	(void)job_insert(ctx, j);
+	return 0;
+}
+
+int job_run_open(const struct job_run_config *c, struct job_run **ret)
+{
+	struct job_run *r = NEW(struct job_run);
+
+	r->c = *c;
+	r->retry_timer = loop_timer_new(c->loop, on_retry, r);
+	r->prune_timer = loop_timer_new(c->loop, on_prune, r);
+	int err = job_store_load(c->db, on_load, r);
+	if (err < 0) {
+		job_run_close(r);
+		return err;
+	}
+	loop_timer_set(r->retry_timer, RETRY_LOOK_MS);
+	loop_timer_set(r->prune_timer, PRUNE_MS);
+	*ret = r;
+	return 0;
+}
+
+struct job_run *job_run_close(struct job_run *r)
+{
+	struct job_entry *e, *tmp;
+	struct update_counts *c, *c_tmp;
+
+	if (!r)
+		return NULL;
+	loop_timer_free(r->retry_timer);
+	loop_timer_free(r->prune_timer);
+	HASH_ITER(hh, r->jobs, e, tmp)
+		job_forget(r, e);
+	HASH_ITER(hh, r->counts, c, c_tmp) {
+		HASH_DEL(r->counts, c);
+		free(c);
+	}
+	free(r);
+	return NULL;
+}
