@@ -58,6 +58,18 @@ struct digest digest_of(struct span s)
 	return digest_of2(s, SPAN_NONE);
 }
 
+size_t digest_sha2(unsigned bits, struct span s, uint8_t ret[static DIGEST_SHA2_BYTES_MAX])
+{
+	const EVP_MD *md = bits == 256 ? EVP_sha256() : bits == 384 ? EVP_sha384() : bits == 512 ? EVP_sha512() : NULL;
+	unsigned n = 0;
+
+	if (!md)
+		return 0;
+	if (EVP_Digest(s.n ? (const void *)s.p : "", s.n, ret, &n, md, NULL) != 1)
+		abort();
+	return n;
+}
+
 bool bytes_eq_ct(struct span a, struct span b)
 {
 	return a.n == b.n && (a.n == 0 || CRYPTO_memcmp(a.p, b.p, a.n) == 0);

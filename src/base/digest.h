@@ -25,6 +25,10 @@ void digest_stream_add(struct digest_stream *s, struct span bytes);
 struct digest digest_stream_end(struct digest_stream *s);       /* may be read once; then only free */
 struct digest_stream *digest_stream_free(struct digest_stream *s);
 
+/* SHA-256, SHA-384 or SHA-512 by its bits: the length of the digest, or 0 for any other number. */
+enum { DIGEST_SHA2_BYTES_MAX = 64 };
+size_t digest_sha2(unsigned bits, struct span s, uint8_t ret[static DIGEST_SHA2_BYTES_MAX]);
+
 /* Constant-time comparison of equal-length secrets or tags. */
 bool bytes_eq_ct(struct span a, struct span b);
 

@@ -1,5 +1,6 @@
 /* base/log.h - one line for people, fields for programs. To the journal when started by
- * systemd (JOURNAL_STREAM), otherwise "<level> message" to stderr. One observer may also see
+ * systemd (JOURNAL_STREAM), otherwise "message" to stderr, without the time,
+ * led by "error: ", "warning: " or "debug: " where that is its level. One observer may also see
  * every event (the API's event stream). Never give it a secret; peer text must be escaped
  * (text_add_escaped) by the caller. base, codec, model and trust never call this.
  *

@@ -29,7 +29,7 @@ bool text_is_utf8(struct span s);
 /* Valid UTF-8 without U+0000-001F and U+007F-009F. */
 bool text_is_clean(struct span s);
 /* Append peer text for people and logs: bad bytes and controls as \xNN, bidi controls as \u{...},
- * at most max_bytes of input (then "..."). */
+ * a backslash twice; at most max_bytes of input, then "...". */
 void text_add_escaped(struct buf *b, struct span s, size_t max_bytes);
 /* Bounded copy into a NUL-terminated array; -EMSGSIZE when it does not fit. */
 int text_copy(char *ret, size_t ret_bytes, struct span s);

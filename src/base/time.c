@@ -65,6 +65,14 @@ static bool zone(struct span t, size_t at, int *ret_min)
 	return true;
 }
 
+static int month_days(int year, int month)
+{
+	static const int days[] = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
+	bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+
+	return days[month - 1] + (month == 2 && leap);
+}
+
 int wall_parse(struct span t, struct wall *ret)
 {
 	uint64_t secs;
@@ -80,13 +88,17 @@ int wall_parse(struct span t, struct wall *ret)
 	    !digits(t, 8, 2, &tm.tm_mday) || !digits(t, 11, 2, &tm.tm_hour) || !digits(t, 14, 2, &tm.tm_min) ||
 	    !digits(t, 17, 2, &tm.tm_sec))
 		return -EBADMSG;
-	if (month < 1 || month > 12 || tm.tm_mday < 1 || tm.tm_mday > 31 || tm.tm_hour > 23 || tm.tm_min > 59 || tm.tm_sec > 60)
+	if (month < 1 || month > 12 || tm.tm_mday < 1 || tm.tm_mday > month_days(year, month) ||
+	    tm.tm_hour > 23 || tm.tm_min > 59 || tm.tm_sec > 60)
 		return -EBADMSG;
 	size_t at = 19;
 	if (t.p[at] == '.') {
 		int scale = 100;
+		size_t dot = at;
 		for (at++; at < t.n && t.p[at] >= '0' && t.p[at] <= '9'; at++, scale /= 10)
 			ms += scale * (t.p[at] - '0');
+		if (at == dot + 1)
+			return -EBADMSG;
 	}
 	if (at >= t.n || !zone(t, at, &zone_min))
 		return -EBADMSG;
