@@ -1,19 +1,29 @@
 /* codec/cbor.h - strict, bounded CBOR (RFC 8949): a pull reader over borrowed bytes and a
- * deterministic writer. The reader takes item heads by libcbor's allocation-free stream
- * functions and never builds a tree (facts CB-1..CB-5). Pure.
+ * deterministic writer. Never builds a tree, never allocates but for the writer's buf
+ * (CB-1..CB-5); heads are read here because libcbor's stream decoder hides whether a
+ * head was in its shortest form. Tests and the fuzzer hold libcbor beside it: what
+ * cbor_check() accepts, libcbor accepts. Pure.
  *
  * cbor_check() must pass on every byte string from outside before the reader walks it:
- * shortest forms, definite lengths, counts within the bytes, unique and sorted map keys
- * (sorting optional), valid UTF-8, nesting <= CBOR_DEPTH_MAX, exact end. After that the
- * reader's errors are only "not the type I wanted". */
+ * shortest forms (integers and lengths), definite lengths, counts within the bytes, unique
+ * map keys, only the simple values false, true, null and undefined, valid UTF-8, nesting
+ * <= CBOR_DEPTH_MAX, exact end. After that the reader's errors are only "not the type I wanted". */
 #pragma once
 #include "base/buf.h"
 
-enum { CBOR_DEPTH_MAX = 16 };
+enum {
+	CBOR_DEPTH_MAX = 16,                   /* arrays, maps and tags inside each other */
+	CBOR_UNSORTED_KEYS_MAX = 64,           /* pairs of a map whose keys are out of order; sorted maps have no limit */
+};
 
-enum cbor_check_flags { CBOR_KEYS_SORTED = 1 };        /* also demand deterministic key order (RFC 8949 4.2.1) */
+enum cbor_check_flags {
+	CBOR_KEYS_SORTED = 1,                  /* also demand deterministic key order (RFC 8949 4.2.1) */
+	CBOR_ARRAY_KEYS = 2,                   /* map keys may be arrays (SUIT text only, SU-29) */
+};
 
-/* 0, -EBADMSG malformed or not strict, -E2BIG nested too deep. ret_at (may be NULL): offset of the fault. */
+/* One well-formed item and nothing after it. Time is linear in s.n; memory is fixed.
+ * 0, -EBADMSG malformed or not strict, -EEXIST a map key twice, -E2BIG nested too deep or too
+ * many unsorted keys. ret_at (may be NULL): offset of the fault, written on failure only. */
 int cbor_check(struct span s, unsigned flags, size_t *ret_at);
 
 enum cbor_type { CBOR_UINT, CBOR_NINT, CBOR_BYTES, CBOR_TEXT, CBOR_ARRAY, CBOR_MAP, CBOR_TAG, CBOR_SIMPLE, CBOR_END };
@@ -30,15 +40,17 @@ uint64_t cbor_uint(struct cbor *c);
 int64_t cbor_int(struct cbor *c);              /* UINT or NINT within int64 */
 struct span cbor_bytes(struct cbor *c);
 struct span cbor_text(struct cbor *c);
+/* A count larger than the bytes left could hold is bad, so loops driven by it are bounded by the input. */
 size_t cbor_array(struct cbor *c);             /* number of items that follow */
 size_t cbor_map(struct cbor *c);               /* number of pairs that follow */
 uint64_t cbor_tag(struct cbor *c);
 bool cbor_bool(struct cbor *c);
 void cbor_null(struct cbor *c);
-bool cbor_is_null(const struct cbor *c);
-bool cbor_is_bool(const struct cbor *c);
+/* Inline, since libcbor exports functions of the same names. */
+static inline bool cbor_is_null(const struct cbor *c) { return !c->bad && c->pos < c->s.n && c->s.p[c->pos] == 0xf6; }
+static inline bool cbor_is_bool(const struct cbor *c) { return !c->bad && c->pos < c->s.n && (c->s.p[c->pos] & 0xfe) == 0xf4; }
 double cbor_float(struct cbor *c);             /* any float, or an integer */
-struct span cbor_skip(struct cbor *c);         /* one whole item; its encoded bytes */
+struct span cbor_skip(struct cbor *c);         /* one whole item of any depth; its encoded bytes */
 static inline bool cbor_ok(const struct cbor *c) { return !c->bad; }
 static inline bool cbor_at_end(const struct cbor *c) { return !c->bad && c->pos == c->s.n; }
 
