@@ -27,7 +27,7 @@ struct wall wall_now(void)
 const char *wall_text(struct wall t, char buf[static WALL_TEXT_BYTES])
 {
 	time_t s = (time_t)wall_s(t);
-	int ms = (int)(t.ms - (int64_t)s * 1000);
+	int ms = (int)((t.ms % 1000 + 1000) % 1000);
 	struct tm tm;
 
 	if (!gmtime_r(&s, &tm) || tm.tm_year > 9999 - 1900 || tm.tm_year < -1900) {

@@ -22,7 +22,7 @@ static inline int64_t mono_diff_ms(struct mono a, struct mono b) { return a.ms -
 static inline bool mono_before(struct mono a, struct mono b) { return a.ms < b.ms; }
 static inline struct wall wall_add_ms(struct wall t, int64_t ms) { return (struct wall){ t.ms + ms }; }
 static inline bool wall_before(struct wall a, struct wall b) { return a.ms < b.ms; }
-static inline int64_t wall_s(struct wall t) { return t.ms >= 0 ? t.ms / 1000 : (t.ms - 999) / 1000; }
+static inline int64_t wall_s(struct wall t) { return t.ms / 1000 - (t.ms % 1000 < 0); }
 static inline struct wall wall_from_s(int64_t s) { return (struct wall){ s * 1000 }; }
 
 /* RFC 3339 in UTC with milliseconds, "2026-11-22T09:00:00.000Z"; returns buf. */
