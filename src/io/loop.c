@@ -4,6 +4,7 @@
 #include <event2/event.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <time.h>
 
 #include "base/log.h"
@@ -57,11 +58,17 @@ static int64_t now_ns(void)
 	return (int64_t)ts.tv_sec * 1000 * NS_PER_MS + ts.tv_nsec;
 }
 
+static void library_says(int severity, const char *text)
+{
+	log_line(severity == EVENT_LOG_ERR ? LOG_ERR : severity == EVENT_LOG_WARN ? LOG_NOTICE : LOG_DEBUG, "libevent: %s", text);
+}
+
 struct loop *loop_new(void)
 {
 	struct loop *l = NEW(struct loop);
 	struct event_config *conf = event_config_new();
 
+	event_set_log_callback(library_says);
 	/* One thread owns the base (workers use an eventfd), so no locks; ask the clock, not a turn-old cache. */
 	if (!conf || event_config_set_flag(conf, EVENT_BASE_FLAG_NOLOCK) < 0 ||
 	    event_config_set_flag(conf, EVENT_BASE_FLAG_NO_CACHE_TIME) < 0)
