@@ -112,3 +112,15 @@ void uuid5(const uint8_t ns[static 16], struct span name, uint8_t ret[static 16]
 	ret[6] = (uint8_t)((ret[6] & 0x0f) | 0x50);
 	ret[8] = (uint8_t)((ret[8] & 0x3f) | 0x80);
 }
+
+void uuid_of_vendor(struct span text, uint8_t ret[static 16])
+{
+	if (text_parse_uuid(text, ret) < 0)
+		uuid5(uuid_ns_dns, text, ret);
+}
+
+void uuid_of_class(const uint8_t vendor[static 16], struct span text, uint8_t ret[static 16])
+{
+	if (text_parse_uuid(text, ret) < 0)
+		uuid5(vendor, text, ret);
+}

@@ -36,5 +36,8 @@ bool bytes_eq_ct(struct span a, struct span b);
  * uuid5(vendor id, class name). SHA-1 here is a naming rule, not a protection. */
 extern const uint8_t uuid_ns_dns[16];
 void uuid5(const uint8_t ns[static 16], struct span name, uint8_t ret[static 16]);
+/* What people write for a vendor: a UUID, or a domain; and for a class of it: a UUID, or a name. */
+void uuid_of_vendor(struct span text, uint8_t ret[static 16]);
+void uuid_of_class(const uint8_t vendor[static 16], struct span text, uint8_t ret[static 16]);
 
 static inline void digest_stream_freep(struct digest_stream **s) { digest_stream_free(*s); }

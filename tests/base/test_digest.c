@@ -55,6 +55,23 @@ static void tags_of_different_length_differ(void **state)
 	assert_true(bytes_eq_ct(SPAN_NONE, SPAN_NONE));
 }
 
+/* The vendor id of the SUIT drafts' examples; the class id made from it. */
+static void vendors_and_classes_are_named_by_uuid_5(void **state)
+{
+	static const uint8_t arm_com[16] = { 0xfa, 0x6b, 0x4a, 0x53, 0xd5, 0xad, 0x5f, 0xdf, 0xbe, 0x9d, 0xe6, 0x63, 0xe4, 0xd4, 0x1f, 0xfe };
+	uint8_t vendor[16], class[16], again[16];
+
+	uuid_of_vendor(SPAN_LIT("arm.com"), vendor);
+	assert_memory_equal(vendor, arm_com, 16);
+	uuid_of_vendor(SPAN_LIT("FA6B4A53-d5ad-5fdf-be9d-e663e4d41ffe"), again);
+	assert_memory_equal(again, arm_com, 16);
+	uuid_of_class(vendor, SPAN_LIT("smart-light-bulb"), class);
+	uuid5(vendor, SPAN_LIT("smart-light-bulb"), again);
+	assert_memory_equal(class, again, 16);
+	assert_int_equal(class[6] >> 4, 5);
+	assert_int_equal(class[8] >> 6, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -62,6 +79,7 @@ int main(void)
 		cmocka_unit_test(a_stream_gives_the_same_at_every_split),
 		cmocka_unit_test(digests_are_read_from_64_hex_digits),
 		cmocka_unit_test(tags_of_different_length_differ),
+		cmocka_unit_test(vendors_and_classes_are_named_by_uuid_5),
 	};
 
 	return cmocka_run_group_tests_name("base/digest", tests, NULL, NULL);
