@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "store/db_internal.h"
+#include "store/dir.h"
 #include "store/migrate.h"
 
 enum {
@@ -443,19 +444,6 @@ int db_read_blob(struct db *db, const char *sql, const char *key, uint8_t **ret,
 
 /* --- open and close --- */
 
-static int make_dir(const char *path, int *ret_fd)
-{
-	int fd;
-
-	if (mkdir(path, 0700) < 0 && errno != EEXIST)
-		return -errno;
-	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	*ret_fd = fd;
-	return 0;
-}
-
 /* Before SQLite sees it, so that the modes are ours; the -wal and -shm files inherit them. */
 static int make_file(struct db *db)
 {
@@ -566,7 +554,7 @@ int db_open(const char *state_dir, struct db **ret)
 	if (snprintf(db->path, sizeof(db->path), "%s/dormouse.db", state_dir) >= (int)sizeof(db->path))
 		r = -ENAMETOOLONG;
 	if (r == 0)
-		r = make_dir(state_dir, &db->dirfd);
+		r = dir_make(AT_FDCWD, state_dir, &db->dirfd);
 	if (r == 0)
 		r = take_lock(db);
 	if (r == 0)
