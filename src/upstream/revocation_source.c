@@ -109,7 +109,7 @@ int revocation_source_get(struct revocation_source *r, const char *key, const ch
 			.stall_ms = STALL_MS, .redirects_max = REDIRECTS_MAX, .post = ocsp_request,
 			.post_type = ocsp_request.n ? "application/ocsp-request" : NULL,
 			.accept = ocsp_request.n ? "application/ocsp-response" : "application/pkix-crl",
-			.max_bytes = ocsp_request.n ? REVOCATION_OCSP_BYTES_MAX : REVOCATION_CRL_BYTES_MAX,
+			.max_bytes = ocsp_request.n ? REVOCATION_FETCH_OCSP_MAX : REVOCATION_FETCH_CRL_MAX,
 		};
 		if (r->n_fetches >= REVOCATION_FETCHES_MAX)
 			return -EBUSY;
@@ -138,15 +138,13 @@ struct revocation_source *revocation_source_new(const struct revocation_source_c
 struct revocation_source *revocation_source_free(struct revocation_source *r)
 {
 	struct item *it, *tmp;
-	struct asker *a, *a_tmp;
 
 	if (!r)
 		return NULL;
 	HASH_ITER(hh, r->items, it, tmp) {
 		if (it->fetch)
 			http_fetch_cancel(it->fetch);
-		DL_FOREACH_SAFE(it->askers, a, a_tmp)
-			free(a);
+		answer(it, -ECANCELED, "stopping", SPAN_NONE);
 		loop_timer_free(it->soon);
 		HASH_DEL(r->items, it);
 		free(it);

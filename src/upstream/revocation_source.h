@@ -4,7 +4,7 @@
 #pragma once
 #include "io/http_client.h"
 
-enum { REVOCATION_CRL_BYTES_MAX = 8 * 1024 * 1024, REVOCATION_OCSP_BYTES_MAX = 20 * 1024, REVOCATION_FETCHES_MAX = 64 };
+enum { REVOCATION_FETCH_CRL_MAX = 8 * 1024 * 1024, REVOCATION_FETCH_OCSP_MAX = 20 * 1024, REVOCATION_FETCHES_MAX = 64 };
 
 struct revocation_source;
 

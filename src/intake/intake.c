@@ -1,0 +1,760 @@
+#include "intake/intake.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "base/text.h"
+#include "codec/json.h"
+#include "intake/internal.h"
+
+enum { TICK_MS = 60 * 1000, BUSY_RETRY_MS = 200 };
+
+/* The build date is a time that has certainly come (RV-14). */
+static const int64_t build_floor_ms = 1735689600000; /* 2025-01-01 */
+
+struct entry *entry_find(const struct intake *in, const char *id)
+{
+	struct entry *e;
+
+	HASH_FIND_STR(in->entries, id, e);
+	return e;
+}
+
+struct wall intake_clock(const struct intake *in, bool *ret_bad)
+{
+	struct wall now = wall_now();
+
+	*ret_bad = wall_before(now, in->floor);
+	return *ret_bad ? in->floor : now;
+}
+
+/* Run on_timer within in_ms; an earlier call already waiting wins. */
+void intake_wake(struct intake *in, int64_t in_ms)
+{
+	if (!in->is_closing && (!loop_timer_armed(in->timer) || in_ms < TICK_MS))
+		loop_timer_set(in->timer, in_ms < BUSY_RETRY_MS ? in_ms : BUSY_RETRY_MS);
+}
+
+/* ---- persisting: every change of an update goes through here ---- */
+
+static void audit_update(struct intake *in, const struct entry *e, const char *from, const char *who, struct span verdict)
+{
+	_cleanup_buf_ struct buf b = { 0 };
+	struct json_out o = json_writer(&b);
+	char hex[DIGEST_HEX_BYTES];
+
+	json_open_object(&o, NULL);
+	json_str(&o, "update", e->u.id);
+	json_str(&o, "from", from);
+	json_str(&o, "to", update_state_name(e->u.state));
+	json_uint(&o, "sequence", e->u.sequence);
+	json_str(&o, "source", e->u.source);
+	json_str(&o, "uri", e->u.uri);
+	json_str(&o, "envelope", digest_hex(&e->u.envelope, hex));
+	json_str(&o, "anchor", e->u.anchor);
+	json_bool(&o, "approved", e->u.approved);
+	json_str(&o, "who", who);
+	json_str(&o, "reason", e->u.reason);
+	if (verdict.n)
+		json_raw(&o, "verdict", verdict);
+	json_close_object(&o);
+	audit_log_append(in->c.audit, e->u.state_at, "update", e->u.id, buf_span(&b), NULL, NULL);
+}
+
+struct pending_update {
+	struct intake *intake;
+	char id[UPDATE_ID_BYTES];
+	enum update_state old;
+	db_done_fn *done;
+	void *ctx;
+};
+
+static enum event_id event_of(enum update_state s)
+{
+	return s == UPDATE_REJECTED ? EV_UPDATE_REJECTED : s == UPDATE_RECALLED ? EV_UPDATE_RECALLED : EV_UPDATE_STATE;
+}
+
+static void update_stored(void *ctx, int error)
+{
+	struct pending_update *p = ctx;
+	struct intake *in = p->intake;
+	struct entry *e = entry_find(in, p->id);
+
+	if (error < 0)
+		log_event(EV_STORE_FAILED, LOG_ERR, "update %.12s: its state is not stored: %s", p->id, strerror(-error));
+	if (e && !in->is_closing) {
+		/* Less trust acts even when the disk does not hold it; more trust waits for the disk. */
+		bool is_bad = e->u.state != UPDATE_AVAILABLE && e->u.state != UPDATE_VERIFIED;
+		if (error == 0 || is_bad)
+			in->c.changed(in->c.ctx, &e->u, p->old);
+		if (e->u.state == UPDATE_VERIFIED)
+			payload_next(in, e);
+	}
+	if (p->done)
+		p->done(p->ctx, error);
+	free(p);
+}
+
+static void entry_store(struct intake *in, struct entry *e, enum update_state old, const char *who, struct span verdict,
+			db_done_fn *done, void *ctx)
+{
+	struct pending_update *p = NEW(struct pending_update);
+
+	*p = (struct pending_update){ .intake = in, .old = old, .done = done, .ctx = ctx };
+	memcpy(p->id, e->u.id, sizeof(p->id));
+	audit_update(in, e, update_state_name(old), who, verdict);
+	update_store_put(in->c.db, &e->u, verdict, update_stored, p);
+}
+
+static void say_state(const struct entry *e, enum update_state old)
+{
+	int priority = e->u.state == UPDATE_RECALLED || e->u.state == UPDATE_REJECTED || e->u.state == UPDATE_HELD ? LOG_WARNING : LOG_NOTICE;
+
+	log_fields(event_of(e->u.state), priority, ({ "GW_UPDATE", e->u.id }, { "GW_SOURCE", e->u.source },
+		   { "GW_STATE", update_state_name(e->u.state) }, { "GW_REASON", e->u.reason }), "update %.12s (sequence %llu): %s -> %s%s%s",
+		   e->u.id, (unsigned long long)e->u.sequence, update_state_name(old), update_state_name(e->u.state),
+		   e->u.reason[0] ? ": " : "", e->u.reason);
+}
+
+static void state_set(struct intake *in, struct entry *e, enum update_state to, const char *reason, const char *who, struct span verdict,
+		      db_done_fn *done, void *ctx)
+{
+	enum update_state old = e->u.state;
+
+	e->u.state = to;
+	e->u.state_at = wall_now();
+	(void)text_copy(e->u.reason, sizeof(e->u.reason), span_sub(span_str(reason), 0, sizeof(e->u.reason) - 1));
+	if (old != to)
+		say_state(e, old);
+	if (to != UPDATE_VERIFIED && to != UPDATE_AVAILABLE)
+		payload_cancel(e);
+	entry_store(in, e, old, who, verdict, done, ctx);
+}
+
+void entry_set_state(struct intake *in, struct entry *e, enum update_state to, const char *fmt, ...)
+{
+	char reason[UPDATE_TEXT_BYTES];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(reason, sizeof(reason), fmt, ap); /* clipped for people */
+	va_end(ap);
+	if (!update_state_may(e->u.state, to) || (e->u.state == to && strcmp(reason, e->u.reason) == 0))
+		return;
+	state_set(in, e, to, reason, "", SPAN_NONE, NULL, NULL);
+	if (to != UPDATE_AVAILABLE)
+		return;
+	/* What is newer for the same thing takes the place of what is older. */
+	struct entry *o, *tmp;
+	HASH_ITER(hh, in->entries, o, tmp) {
+		if (o == e || o->u.sequence >= e->u.sequence || o->u.n_components == 0 || e->u.n_components == 0 ||
+		    (o->u.state != UPDATE_AVAILABLE && o->u.state != UPDATE_VERIFIED && o->u.state != UPDATE_HELD))
+			continue;
+		if (memcmp(&o->u.components[0], &e->u.components[0], sizeof(o->u.components[0])) == 0)
+			entry_set_state(in, o, UPDATE_SUPERSEDED, "superseded by %.12s with sequence %llu", e->u.id,
+					(unsigned long long)e->u.sequence);
+	}
+}
+
+/* ---- the sequence store (SU-12, SU-13) ---- */
+
+static void sequence_note(struct intake *in, const struct update *u)
+{
+	const struct update_component *c = &u->components[0];
+
+	for (size_t v = 0; u->n_components && v < c->n_vendor_id; v++) {
+		for (size_t k = 0; k < c->n_class_id; k++) {
+			struct digest manifest;
+			struct freshness_entry f = { .n_component = c->n_id, .sequence = u->sequence };
+			if (digest_parse(span_str(u->id), &manifest) < 0)
+				return;
+			f.manifest = manifest;
+			memcpy(f.vendor_id, c->vendor_id[v], 16);
+			memcpy(f.class_id, c->class_id[k], 16);
+			memcpy(f.component, c->id, c->n_id);
+			size_t i = 0;
+			while (i < in->n_seen && (memcmp(in->seen[i].vendor_id, f.vendor_id, 16) != 0 || memcmp(in->seen[i].class_id, f.class_id, 16) != 0 ||
+						  in->seen[i].n_component != f.n_component || memcmp(in->seen[i].component, f.component, f.n_component) != 0))
+				i++;
+			if (i < in->n_seen && in->seen[i].sequence >= f.sequence)
+				continue;
+			if (i == in->n_seen)
+				in->seen = mem_resize(in->seen, ++in->n_seen, sizeof(*in->seen));
+			in->seen[i] = f;
+			struct sequence_row row = { .n_component = f.n_component, .sequence = f.sequence, .manifest = f.manifest };
+			memcpy(row.vendor_id, f.vendor_id, 16);
+			memcpy(row.class_id, f.class_id, 16);
+			memcpy(row.component, f.component, sizeof(row.component));
+			sequence_store_put(in->c.db, &row, NULL, NULL);
+		}
+	}
+}
+
+/* ---- candidates ---- */
+
+static void candidate_end(struct candidate *c, int error)
+{
+	struct intake *in = c->intake;
+
+	DL_DELETE(in->candidates, c);
+	in->n_candidates--;
+	c->taken(c->arg, error);
+	buf_done(&c->envelope);
+	free(c);
+}
+
+static void on_candidate_stored(void *ctx, int error)
+{
+	candidate_end(ctx, error);
+}
+
+static void rejected_make_room(struct intake *in)
+{
+	struct entry *e, *tmp;
+
+	HASH_ITER(hh, in->entries, e, tmp) {
+		if (in->n_rejected < INTAKE_REJECTED_MAX)
+			return;
+		if (e->u.state != UPDATE_REJECTED || e->is_judging)
+			continue;
+		update_store_delete(in->c.db, e->u.id, NULL, NULL);
+		HASH_DEL(in->entries, e);
+		free(e->needs);
+		free(e);
+		in->n_rejected--;
+	}
+}
+
+static struct entry *entry_new(struct intake *in, const struct candidate *c, const struct update *u)
+{
+	struct entry *e = NEW(struct entry);
+
+	if (u)
+		e->u = *u;
+	e->u.found_at = e->u.state_at = wall_now();
+	(void)text_copy(e->u.source, sizeof(e->u.source), span_str(c->source)); /* same sizes */
+	(void)text_copy(e->u.uri, sizeof(e->u.uri), span_str(c->uri));
+	return e;
+}
+
+static void problem_text(const struct judge_job *j, char *ret, size_t ret_bytes)
+{
+	const struct verdict_rule *rule = verdict_first_problem(j->verdict);
+
+	if (j->refused[0])
+		(void)snprintf(ret, ret_bytes, "%s", j->refused); /* clipped for people */
+	else if (rule)
+		(void)snprintf(ret, ret_bytes, "%s %s: %s", rule->id, rule->name, rule->evidence);
+	else
+		(void)snprintf(ret, ret_bytes, "no rule accepts it");
+}
+
+/* A refused envelope is kept as a record under the digest of its bytes: an unauthenticated manifest may not take the
+ * name of the vendor's real one. */
+static void candidate_reject(struct candidate *c, struct judge_job *j)
+{
+	struct intake *in = c->intake;
+	_cleanup_buf_ struct buf v = { 0 };
+	char reason[UPDATE_TEXT_BYTES], id[UPDATE_ID_BYTES];
+
+	metric_add(METRIC_UPDATES_REJECTED, 1);
+	problem_text(j, reason, sizeof(reason));
+	digest_hex(&j->envelope_digest, id);
+	if (entry_find(in, id)) { /* known and refused before */
+		candidate_end(c, 0);
+		return;
+	}
+	rejected_make_room(in);
+	struct entry *e = entry_new(in, c, NULL);
+	memcpy(e->u.id, id, sizeof(id));
+	e->u.envelope = j->envelope_digest;
+	e->u.envelope_bytes = c->envelope.n;
+	e->u.sequence = j->verdict->sequence;
+	e->u.state = UPDATE_HELD; /* for the line that says it was refused */
+	HASH_ADD_STR(in->entries, u.id, e);
+	in->n_rejected++;
+	if (j->verdict->is_equivocation)
+		log_fields(EV_UPDATE_EQUIVOCATION, LOG_ALERT, ({ "GW_UPDATE", id }, { "GW_SOURCE", c->source }),
+			   "two different manifests with sequence %llu were signed by the same vendor: %s", (unsigned long long)e->u.sequence, reason);
+	verdict_json(j->verdict, &v);
+	state_set(in, e, UPDATE_REJECTED, reason, "", buf_span(&v), on_candidate_stored, c);
+}
+
+static void candidate_accept(struct candidate *c, struct judge_job *j)
+{
+	struct intake *in = c->intake;
+	_cleanup_buf_ struct buf v = { 0 };
+	char reason[UPDATE_TEXT_BYTES] = "";
+	bool is_held = j->verdict->outcome == TRUST_UNDECIDED;
+
+	struct entry *e = entry_find(in, j->u.id);
+	if (e && e->u.state != UPDATE_HELD) { /* the same manifest again: nothing new, and no way back from a recall */
+		candidate_end(c, 0);
+		return;
+	}
+	if (!e && HASH_COUNT(in->entries) >= INTAKE_UPDATES_MAX) {
+		log_event(EV_LIMIT_REACHED, LOG_ERR, "more than %d updates are kept; remove old ones", INTAKE_UPDATES_MAX);
+		candidate_end(c, -ENOSPC);
+		return;
+	}
+	if (!e) {
+		e = entry_new(in, c, &j->u);
+		e->u.state = UPDATE_HELD;
+		HASH_ADD_STR(in->entries, u.id, e);
+	} else {
+		e->u.envelope = j->u.envelope;
+		e->u.envelope_bytes = j->u.envelope_bytes;
+		memcpy(e->u.anchor, j->u.anchor, sizeof(e->u.anchor));
+	}
+	image_cache_pin(in->c.images, &e->u.envelope); /* it is the proof; kept while the update is known to this process */
+	if (!e->u.approved && in->c.policy(in->c.ctx, c->source, &e->u) == POLICY_AUTO) {
+		e->u.approved = true;
+		e->u.approved_at = wall_now();
+		(void)text_copy(e->u.approved_by, sizeof(e->u.approved_by), SPAN_LIT("policy")); /* fits */
+	}
+	if (is_held)
+		problem_text(j, reason, sizeof(reason));
+	else
+		metric_add(METRIC_UPDATES_VERIFIED, 1);
+	verdict_json(j->verdict, &v);
+	if (!is_held)
+		sequence_note(in, &e->u);
+	entry_set_needs(in, e, j->verdict);
+	state_set(in, e, is_held ? UPDATE_HELD : UPDATE_VERIFIED, reason, "", buf_span(&v), on_candidate_stored, c);
+}
+
+void candidate_conclude(struct candidate *c, struct judge_job *j)
+{
+	if (c->intake->is_closing) {
+		candidate_end(c, -ECANCELED);
+	} else if (j->error < 0) {
+		log_event(EV_GENERIC, LOG_ERR, "an envelope of source %s cannot be kept: %s", c->source, strerror(-j->error));
+		candidate_end(c, j->error);
+	} else if (j->verdict->outcome == TRUST_REJECTED || !j->has_update) {
+		candidate_reject(c, j);
+	} else {
+		candidate_accept(c, j);
+	}
+	judge_free(j);
+}
+
+static void note_stored(struct intake *in, const struct judge_job *j)
+{
+	for (size_t i = 0; i < j->n_stored; i++)
+		image_cache_added(in->c.images, &j->stored[i], j->stored_bytes[i]);
+	floor_raise(in, j->verdict->newest_proof);
+}
+
+static void candidate_judged(void *arg)
+{
+	struct judge_job *j = arg;
+	struct candidate *c = j->candidate;
+
+	note_stored(c->intake, j);
+	if (j->error == 0 && j->verdict->n_needs > 0 && j->verdict->outcome == TRUST_UNDECIDED && !c->intake->is_closing) {
+		c->verdict = j;
+		if (candidate_fetch_needs(c->intake, c, j->verdict))
+			return;
+		c->verdict = NULL;
+	}
+	candidate_conclude(c, j);
+}
+
+void candidate_judge(struct candidate *c)
+{
+	if (c->intake->is_closing) {
+		candidate_end(c, -ECANCELED);
+	} else if (!judge_start(c->intake, c, NULL, candidate_judged)) {
+		log_event(EV_LIMIT_REACHED, LOG_ERR, "the workers are busy; the envelope of source %s is fetched again", c->source);
+		candidate_end(c, -EBUSY);
+	}
+}
+
+void intake_found(void *intake, const char *source, const char *uri, struct span envelope, upstream_taken_fn *taken, void *arg)
+{
+	struct intake *in = intake;
+
+	if (in->n_candidates >= INTAKE_CANDIDATES_MAX || in->is_closing) {
+		taken(arg, -EBUSY);
+		return;
+	}
+	int r = image_cache_reserve(in->c.images, envelope.n * 2);
+	if (r < 0) {
+		taken(arg, r);
+		return;
+	}
+	struct candidate *c = NEW(struct candidate);
+	c->intake = in;
+	c->taken = taken;
+	c->arg = arg;
+	(void)text_copy(c->source, sizeof(c->source), span_sub(span_str(source), 0, sizeof(c->source) - 1)); /* bounded by the schema */
+	(void)text_copy(c->uri, sizeof(c->uri), span_sub(span_str(uri), 0, sizeof(c->uri) - 1));
+	buf_add(&c->envelope, envelope);
+	DL_APPEND(in->candidates, c);
+	in->n_candidates++;
+	candidate_judge(c);
+}
+
+/* ---- judging again what is kept ---- */
+
+static bool is_live(const struct entry *e)
+{
+	return e->u.state == UPDATE_HELD || e->u.state == UPDATE_VERIFIED || e->u.state == UPDATE_AVAILABLE;
+}
+
+static void rejudged_rejected(struct intake *in, struct entry *e, const struct judge_job *j, struct span verdict)
+{
+	char reason[UPDATE_TEXT_BYTES];
+	const struct verdict_rule *rule = verdict_first_problem(j->verdict);
+	enum update_state to = UPDATE_RECALLED;
+
+	problem_text(j, reason, sizeof(reason));
+	if (!j->verdict->is_revoked && rule && strcmp(rule->id, "SU-51") == 0)
+		to = UPDATE_EXPIRED;
+	else if (!j->verdict->is_revoked && e->u.state == UPDATE_HELD)
+		to = UPDATE_REJECTED;
+	metric_add(METRIC_UPDATES_REJECTED, 1);
+	state_set(in, e, to, reason, "", verdict, NULL, NULL);
+}
+
+static void rejudged_good(struct intake *in, struct entry *e, const struct judge_job *j, struct span verdict)
+{
+	if (e->u.state == UPDATE_HELD && e->payload_failures > 0 && mono_before(mono_now(), e->retry_at)) {
+		intake_wake(in, BUSY_RETRY_MS);
+		return; /* it is held for its payload, and the next try is not due */
+	}
+	for (size_t i = 0; e->u.n_images == 0 && i < j->u.n_images; i++)
+		e->u.images[e->u.n_images++] = j->u.images[i];
+	if (e->u.state == UPDATE_HELD) {
+		metric_add(METRIC_UPDATES_VERIFIED, 1);
+		sequence_note(in, &e->u);
+		state_set(in, e, UPDATE_VERIFIED, "", "", verdict, NULL, NULL);
+	} else {
+		payload_next(in, e);
+	}
+}
+
+static void entry_judged(void *arg)
+{
+	struct judge_job *j = arg;
+	struct intake *in = j->intake;
+	struct entry *e = entry_find(in, j->id);
+	_cleanup_buf_ struct buf v = { 0 };
+
+	note_stored(in, j);
+	if (e)
+		e->is_judging = false;
+	if (e && is_live(e) && !in->is_closing) {
+		if (j->error < 0) {
+			entry_set_state(in, e, UPDATE_HELD, "its envelope cannot be read from the cache: %s", strerror(-j->error));
+		} else {
+			verdict_json(j->verdict, &v);
+			entry_set_needs(in, e, j->verdict);
+			if (j->verdict->outcome == TRUST_REJECTED || !j->has_update) {
+				rejudged_rejected(in, e, j, buf_span(&v));
+			} else if (j->verdict->outcome == TRUST_UNDECIDED) {
+				char reason[UPDATE_TEXT_BYTES];
+				problem_text(j, reason, sizeof(reason));
+				entry_set_state(in, e, UPDATE_HELD, "%s", reason);
+			} else {
+				rejudged_good(in, e, j, buf_span(&v));
+			}
+		}
+		if (e->judge_again) {
+			e->judge_again = false;
+			entry_judge_again(in, e);
+		}
+	}
+	judge_free(j);
+}
+
+void entry_judge_again(struct intake *in, struct entry *e)
+{
+	if (!is_live(e) || in->is_closing)
+		return;
+	if (e->is_judging || !judge_start(in, NULL, e, entry_judged)) {
+		e->judge_again = true;
+		intake_wake(in, BUSY_RETRY_MS);
+		return;
+	}
+	e->is_judging = true;
+}
+
+static void look_at_clock(struct intake *in)
+{
+	bool bad;
+
+	(void)intake_clock(in, &bad);
+	if (bad == in->clock_was_bad)
+		return;
+	in->clock_was_bad = bad;
+	log_event(EV_CLOCK_BAD, bad ? LOG_ERR : LOG_NOTICE, bad ? "the clock is before the newest signed time seen; set it (timedatectl): nothing "
+		  "new is accepted until then" : "the clock is plausible again");
+	struct entry *e, *tmp;
+	HASH_ITER(hh, in->entries, e, tmp)
+		entry_judge_again(in, e);
+}
+
+static void on_timer(void *ctx)
+{
+	struct intake *in = ctx;
+	struct entry *e, *tmp;
+	struct mono now = mono_now();
+	int64_t next_ms = TICK_MS;
+
+	look_at_clock(in);
+	HASH_ITER(hh, in->entries, e, tmp) {
+		if (!is_live(e))
+			continue;
+		bool is_payload_due = e->retry_at.ms && !mono_before(now, e->retry_at);
+		if (e->u.has_use_before && wall_s(wall_now()) >= e->u.use_before_s)
+			entry_set_state(in, e, UPDATE_EXPIRED, "its use-before time has passed (SU-51)");
+		else if (e->refresh_at.ms && !mono_before(now, e->refresh_at))
+			entry_refresh(in, e, false);
+		else if (e->judge_again && !e->is_judging) {
+			e->judge_again = false;
+			entry_judge_again(in, e);
+		} else if (e->u.state == UPDATE_VERIFIED)
+			payload_next(in, e);
+		else if (e->u.state == UPDATE_HELD && e->payload_failures && is_payload_due && !e->is_judging) {
+			e->retry_at.ms = 0;
+			entry_judge_again(in, e); /* back to verified when it is good, and its payload is tried again */
+		}
+		int64_t due[] = { e->refresh_at.ms ? mono_diff_ms(e->refresh_at, now) : TICK_MS,
+				  e->retry_at.ms ? mono_diff_ms(e->retry_at, now) : TICK_MS, e->judge_again ? BUSY_RETRY_MS : TICK_MS };
+		for (size_t i = 0; i < sizeof(due) / sizeof(*due); i++)
+			if (due[i] > 0 && due[i] < next_ms)
+				next_ms = due[i];
+	}
+	loop_timer_set(in->timer, next_ms);
+}
+
+/* ---- people ---- */
+
+int intake_approve(struct intake *in, const char *id, const char *who, db_done_fn *done, void *ctx)
+{
+	struct entry *e = entry_find(in, id);
+
+	if (!e)
+		return -ENOENT;
+	if (e->u.approved || !is_live(e))
+		return -EALREADY;
+	e->u.approved = true;
+	e->u.approved_at = wall_now();
+	(void)text_copy(e->u.approved_by, sizeof(e->u.approved_by), span_sub(span_str(who), 0, sizeof(e->u.approved_by) - 1));
+	log_fields(EV_APPROVED, LOG_NOTICE, ({ "GW_UPDATE", id }), "update %.12s was approved by %s", id, e->u.approved_by);
+	state_set(in, e, e->u.state, e->u.state == UPDATE_AVAILABLE ? "" : e->u.reason, who, SPAN_NONE, done, ctx);
+	return 0;
+}
+
+int intake_recall(struct intake *in, const char *id, const char *who, const char *reason, db_done_fn *done, void *ctx)
+{
+	struct entry *e = entry_find(in, id);
+	char text[UPDATE_TEXT_BYTES];
+
+	if (!e)
+		return -ENOENT;
+	if (e->u.state == UPDATE_RECALLED || e->u.state == UPDATE_REJECTED)
+		return -EALREADY;
+	(void)snprintf(text, sizeof(text), "recalled by %.60s: %.150s", who, reason && reason[0] ? reason : "no reason given");
+	state_set(in, e, UPDATE_RECALLED, text, who, SPAN_NONE, done, ctx);
+	return 0;
+}
+
+void intake_image_lost(struct intake *in, const struct digest *d)
+{
+	struct entry *e, *tmp;
+
+	HASH_ITER(hh, in->entries, e, tmp) {
+		if (!is_live(e))
+			continue;
+		if (digest_eq(&e->u.envelope, d)) {
+			entry_set_state(in, e, UPDATE_HELD, "its envelope was damaged in the cache; waiting for its source");
+			if (in->c.upstream)
+				(void)upstream_poll(in->c.upstream, e->u.source); /* a source that is gone cannot be asked */
+			continue;
+		}
+		for (size_t i = 0; i < e->u.n_images; i++)
+			if (digest_eq(&e->u.images[i].digest, d)) {
+				payload_next(in, e);
+				break;
+			}
+	}
+}
+
+void intake_refresh(struct intake *in)
+{
+	struct entry *e, *tmp;
+
+	HASH_ITER(hh, in->entries, e, tmp)
+		if (is_live(e))
+			entry_refresh(in, e, true);
+}
+
+void intake_set_anchors(struct intake *in, struct trust_anchors *a)
+{
+	struct entry *e, *tmp;
+
+	trust_anchors_unref(in->anchors);
+	in->anchors = trust_anchors_ref(a);
+	HASH_ITER(hh, in->entries, e, tmp)
+		entry_judge_again(in, e);
+}
+
+void intake_set_upstream(struct intake *in, struct upstream *u)
+{
+	in->c.upstream = u;
+}
+
+const struct update *intake_update(const struct intake *in, const char *id)
+{
+	const struct entry *e = entry_find(in, id);
+
+	return e ? &e->u : NULL;
+}
+
+const struct update *intake_update_next(const struct intake *in, const char *after)
+{
+	const struct entry *e = after ? entry_find(in, after) : in->entries;
+
+	if (after && e)
+		e = e->hh.next;
+	return e ? &e->u : NULL;
+}
+
+int intake_update_find(const struct intake *in, const char *prefix, const struct update **ret)
+{
+	struct entry *e, *tmp;
+	size_t n = strlen(prefix);
+	const struct update *found = NULL;
+
+	if (n < 6)
+		return -ENOENT;
+	HASH_ITER(hh, in->entries, e, tmp) {
+		if (strncmp(e->u.id, prefix, n) != 0)
+			continue;
+		if (found)
+			return -ENOTUNIQ;
+		found = &e->u;
+	}
+	if (!found)
+		return -ENOENT;
+	*ret = found;
+	return 0;
+}
+
+size_t intake_update_count(const struct intake *in)
+{
+	return HASH_COUNT(in->entries);
+}
+
+/* ---- life ---- */
+
+static int on_load_update(void *ctx, const struct update *u)
+{
+	struct intake *in = ctx;
+	struct entry *e = NEW(struct entry);
+
+	e->u = *u;
+	HASH_ADD_STR(in->entries, u.id, e);
+	if (u->state == UPDATE_REJECTED)
+		in->n_rejected++;
+	else
+		image_cache_pin(in->c.images, &e->u.envelope);
+	return 0;
+}
+
+static int on_load_sequence(void *ctx, const struct sequence_row *row)
+{
+	struct intake *in = ctx;
+	struct freshness_entry f = { .n_component = row->n_component, .sequence = row->sequence, .manifest = row->manifest };
+
+	memcpy(f.vendor_id, row->vendor_id, 16);
+	memcpy(f.class_id, row->class_id, 16);
+	memcpy(f.component, row->component, sizeof(f.component));
+	in->seen = mem_resize(in->seen, in->n_seen + 1, sizeof(*in->seen));
+	in->seen[in->n_seen++] = f;
+	return 0;
+}
+
+static void floor_load(struct intake *in)
+{
+	uint8_t *p;
+	size_t n;
+	uint64_t ms;
+
+	in->floor.ms = build_floor_ms;
+	if (kv_store_get(in->c.db, "clock_floor_ms", &p, &n) < 0)
+		return;
+	if (text_parse_u64(SPAN(p, n), INT64_MAX, &ms, 0) == 0 && (int64_t)ms > in->floor.ms)
+		in->floor.ms = (int64_t)ms;
+	free(p);
+}
+
+int intake_open(const struct intake_config *c, struct intake **ret)
+{
+	struct intake *in = NEW(struct intake);
+
+	in->c = *c;
+	in->anchors = trust_anchors_ref(c->anchors);
+	in->timer = loop_timer_new(c->loop, on_timer, in);
+	floor_load(in);
+	blobs_load(in);
+	int r = sequence_store_load(c->db, on_load_sequence, in);
+	if (r == 0)
+		r = update_store_load(c->db, on_load_update, in);
+	if (r < 0) {
+		intake_close(in);
+		return r;
+	}
+	*ret = in;
+	return 0;
+}
+
+void intake_begin(struct intake *in)
+{
+	struct entry *e, *tmp;
+
+	in->has_begun = true;
+	HASH_ITER(hh, in->entries, e, tmp)
+		entry_judge_again(in, e); /* with today's clock and revocation status; then it goes on */
+	loop_timer_set(in->timer, BUSY_RETRY_MS);
+}
+
+void intake_stop(struct intake *in)
+{
+	in->is_closing = true;
+	loop_timer_set(in->timer, -1);
+}
+
+struct intake *intake_close(struct intake *in)
+{
+	struct entry *e, *tmp;
+	struct candidate *c, *c_tmp;
+
+	if (!in)
+		return NULL;
+	in->is_closing = true;
+	loop_timer_free(in->timer);
+	DL_FOREACH_SAFE(in->candidates, c, c_tmp) {
+		judge_free(c->verdict);
+		candidate_end(c, -ECANCELED);
+	}
+	HASH_ITER(hh, in->entries, e, tmp) {
+		payload_cancel(e);
+		HASH_DEL(in->entries, e);
+		free(e->needs);
+		free(e);
+	}
+	blobs_free(in);
+	trust_anchors_unref(in->anchors);
+	free(in->seen);
+	free(in);
+	return NULL;
+}
