@@ -7,5 +7,5 @@ enum { DELEGATE_KEY_BYTES_MIN = 16, DELEGATE_KEY_BYTES_MAX = 64 };
 
 /* The envelope with our Mac0 added to the authentication wrapper; kid = the device's credential name. */
 int delegate_add_mac0(const struct suit_envelope *env, struct span key, struct span kid, struct buf *ret);
-/* The node's side: does one Mac0 block verify with this key? 1 yes, 0 no, -EBADMSG. */
+/* The node's side: does one Mac0 block (HMAC 256/256) verify with this key? 1 yes, 0 no. */
 int delegate_check_mac0(const struct suit_envelope *env, struct span key);

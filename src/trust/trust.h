@@ -13,7 +13,10 @@ enum trust_outcome { TRUST_REJECTED, TRUST_UNDECIDED, TRUST_ACCEPTED };
 
 enum {
 	TRUST_RULES_MAX = 64, TRUST_EVIDENCE_BYTES = 240, TRUST_NEEDS_MAX = 16, TRUST_NAME_BYTES = 64, TRUST_URL_BYTES = 512,
+	TRUST_ISSUER_BYTES = 3072,
 	TRUST_ANCHORS_MAX = 256, TRUST_ANCHOR_IDS_MAX = 32, TRUST_ANCHOR_HOSTS_MAX = 16,
+	TRUST_SKEW_S_DEFAULT = 300,            /* thisUpdate may be this far ahead of us */
+	TRUST_STATUS_AGE_S_DEFAULT = 10 * 86400, /* oldest status without a nextUpdate, and oldest OCSP answer (RV-5, RV-6) */
 };
 
 enum revocation_mode { REVOCATION_HARD, REVOCATION_GRACE, REVOCATION_SOFT };
@@ -22,11 +25,11 @@ enum revocation_mode { REVOCATION_HARD, REVOCATION_GRACE, REVOCATION_SOFT };
  * It says which vendors and classes it may sign for; empty lists mean none but for vendor "any". */
 struct trust_anchor_config {
 	const char *name;
-	struct span pem;                       /* PEM certificate(s) or public key; or COSE_Key (CBOR) */
+	struct span pem;                       /* PEM certificate(s) or public key; DER of either; or COSE_Key (CBOR) */
 	struct span mac_key;                   /* HMAC key; offline verify of Mac0 vectors only */
 	const char *const *vendor_ids;         /* UUID text, or "any"; NULL-terminated */
 	const char *const *class_ids;          /* UUID text; empty = every class of those vendors; NULL-terminated */
-	const char *const *hosts;              /* hosts that payload URIs may name; empty = any public; NULL-terminated */
+	const char *const *hosts;              /* hosts that payload URIs may name ("*.x" = below x); empty = any public; NULL-terminated */
 	enum revocation_mode mode;
 	uint32_t grace_s;                      /* how long last-good status stays good in grace mode */
 	bool require_eku_code_signing;
@@ -39,6 +42,17 @@ int trust_anchors_build(const struct trust_anchor_config *configs, size_t n, str
 struct trust_anchors *trust_anchors_ref(struct trust_anchors *a);
 struct trust_anchors *trust_anchors_unref(struct trust_anchors *a);
 size_t trust_anchors_n(const struct trust_anchors *a);
+static inline void trust_anchors_unrefp(struct trust_anchors **a) { trust_anchors_unref(*a); }
+
+enum trust_anchor_kind { TRUST_ANCHOR_X509, TRUST_ANCHOR_KEY, TRUST_ANCHOR_MAC };
+struct trust_anchor_info {
+	const char *name;                      /* borrowed from the anchors */
+	enum trust_anchor_kind kind;
+	char subject[TRUST_NAME_BYTES];        /* first certificate's subject, or "P-256 key 1f2e..." */
+	struct wall not_after;                 /* the earliest of its certificates; 0 = does not expire */
+};
+/* For listings and expiry warnings; false past the end. */
+bool trust_anchors_info(const struct trust_anchors *a, size_t i, struct trust_anchor_info *ret);
 
 enum revocation_kind { REVOCATION_CRL, REVOCATION_OCSP };
 
@@ -54,9 +68,11 @@ struct revocation_object {
 struct revocation_need {
 	enum revocation_kind kind;
 	char url[TRUST_URL_BYTES];
-	char key[DIGEST_HEX_BYTES];            /* stable: of (kind, url, certificate id) */
+	char key[DIGEST_HEX_BYTES];            /* stable: of (kind, url, issuer name; for OCSP also the certificate) */
 	uint8_t ocsp_request[512];             /* DER to POST */
-	size_t n_ocsp_request;
+	size_t n_ocsp_request;                 /* no nonce: answers are cached and may be pre-produced (RFC 5019, RV-6) */
+	uint8_t issuer[TRUST_ISSUER_BYTES];    /* DER certificate of the issuer: what the answer is checked with */
+	size_t n_issuer;
 	struct wall refresh_at;                /* when the object in hand should be fetched again (half life); 0 = now */
 };
 
@@ -88,6 +104,7 @@ struct trust_facts {
 	bool allow_untagged;
 	bool skip_revocation;                  /* tests and offline verify with --no-revocation: the rule says so loudly */
 	uint64_t image_bytes_max;              /* quota for one update; 0 = no limit */
+	uint32_t skew_s, status_age_max_s;     /* 0 = the defaults above */
 };
 
 enum rule_outcome { RULE_FAIL, RULE_UNDECIDED, RULE_PASS, RULE_WARN, RULE_SKIP };
