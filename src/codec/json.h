@@ -1,5 +1,5 @@
-/* codec/json.h - JSON through jansson; the only file that knows jansson. A small writer that
- * streams into a buf (what the API answers with) and a bounded reader. Pure. */
+/* codec/json.h - JSON (RFC 8259) through jansson; json.c is the only file that knows jansson. A small
+ * writer that streams into a buf (what the API answers with) and a bounded reader. Pure. */
 #pragma once
 #include "base/buf.h"
 
@@ -19,15 +19,18 @@ void json_span(struct json_out *j, const char *key, struct span v);
 void json_int(struct json_out *j, const char *key, int64_t v);
 void json_uint(struct json_out *j, const char *key, uint64_t v);
 void json_bool(struct json_out *j, const char *key, bool v);
-void json_null(struct json_out *j, const char *key);
 void json_hex(struct json_out *j, const char *key, struct span v);
 void json_raw(struct json_out *j, const char *key, struct span encoded);       /* already JSON */
+/* Inline, since jansson exports a function of the same name. */
+static inline void json_null(struct json_out *j, const char *key) { json_raw(j, key, SPAN_LIT("null")); }
 
 /* Reader: a parsed document, and borrowed values in it. */
 struct json_doc;
 struct json_value;
-enum { JSON_DEPTH_MAX = 32 };
-/* -EBADMSG with a text for people in error (may be NULL) of error_bytes. Duplicate keys are refused. */
+enum { JSON_DEPTH_MAX = 32, JSON_BYTES_MAX = 4 * 1024 * 1024, JSON_VALUES_MAX = 200000 };
+/* An object or an array and nothing after it. Duplicate keys, U+0000 in strings and integers beyond int64 are
+ * refused. 0; -EBADMSG not JSON, -E2BIG nested too deep, -EMSGSIZE too long or too many values, each with a
+ * printable ASCII text for people in error (may be NULL) of error_bytes. */
 int json_parse(struct span in, struct json_doc **ret, char *error, size_t error_bytes);
 struct json_doc *json_doc_free(struct json_doc *d);
 static inline void json_doc_freep(struct json_doc **d) { json_doc_free(*d); }
@@ -41,10 +44,11 @@ bool json_as_int(const struct json_value *v, int64_t *ret);
 bool json_is_object(const struct json_value *v);
 bool json_is_array(const struct json_value *v);
 size_t json_n(const struct json_value *arr_or_obj);
-const struct json_value *json_at(const struct json_value *arr, size_t i);
+const struct json_value *json_at(const struct json_value *arr, size_t i);     /* NULL past the end */
 /* Object iteration: for (it = json_first(o); it; it = json_next(o, it)) */
 const void *json_first(const struct json_value *obj);
 const void *json_next(const struct json_value *obj, const void *it);
 const char *json_iter_key(const void *it);
 const struct json_value *json_iter_value(const void *it);
+/* Compact, or indented by two spaces; keys in the order they were read. */
 void json_dump(const struct json_value *v, bool indent, struct buf *ret);
