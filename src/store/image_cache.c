@@ -112,6 +112,11 @@ static int load_dir(struct image_cache *c, int dirfd, void (*fn)(struct image_ca
 	return r;
 }
 
+/* The state directory itself holds no images, only, perhaps, temporary files to be swept. */
+static void load_nothing(struct image_cache *c, const struct digest *d, const struct stat *st)
+{
+}
+
 static void drop_old_partials(struct image_cache *c)
 {
 	struct wall now = wall_now();
@@ -140,6 +145,8 @@ int image_cache_open(const char *state_dir, uint64_t quota_bytes, struct image_c
 		r = dir_make(c->dirfd, "images", &c->images_fd);
 	if (r == 0)
 		r = dir_make(c->dirfd, "partial", &c->partial_fd);
+	if (r == 0)
+		r = load_dir(c, c->dirfd, load_nothing);
 	if (r == 0)
 		r = load_dir(c, c->images_fd, load_image);
 	if (r == 0)

@@ -15,7 +15,7 @@ enum { IMAGE_BYTES_MAX_DEFAULT = 64 * 1024 * 1024 };
 struct image_cache;
 struct image_file;                             /* an open, verified, immutable file; reference counted */
 
-int image_cache_open(const char *state_dir, uint64_t quota_bytes, struct image_cache **ret);   /* sweeps temporary files */
+int image_cache_open(const char *state_dir, uint64_t quota_bytes, struct image_cache **ret);   /* sweeps temporary files of a process that died: nobody else may be writing in state_dir yet */
 struct image_cache *image_cache_close(struct image_cache *c);
 void image_cache_set_quota(struct image_cache *c, uint64_t quota_bytes);
 uint64_t image_cache_bytes(const struct image_cache *c);
