@@ -382,6 +382,11 @@ void db_dispatch(struct db *db)
 		wake_loop(db);
 }
 
+bool db_is_failing(const struct db *db)
+{
+	return db->is_failing;
+}
+
 size_t db_queue_length(struct db *db)
 {
 	pthread_mutex_lock(&db->lock);

@@ -31,6 +31,7 @@ bool db_was_reset(const struct db *db);
 int db_fd(struct db *db);                              /* readable when commits are done */
 void db_dispatch(struct db *db);
 size_t db_queue_length(struct db *db);
+bool db_is_failing(const struct db *db);               /* the last group of writes did not get to the disk */
 void db_flush(struct db *db);                          /* blocks until all queued is committed and dispatched; tests, shutdown */
 /* What is written between the two is committed as one: all of it or nothing, one error for all. May be nested. */
 void db_begin(struct db *db);
