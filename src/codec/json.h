@@ -27,7 +27,7 @@ static inline void json_null(struct json_out *j, const char *key) { json_raw(j, 
 /* Reader: a parsed document, and borrowed values in it. */
 struct json_doc;
 struct json_value;
-enum { JSON_DEPTH_MAX = 32, JSON_BYTES_MAX = 4 * 1024 * 1024, JSON_VALUES_MAX = 200000 };
+enum { JSON_DEPTH_MAX = 32, JSON_BYTES_MAX = 16 * 1024 * 1024, JSON_VALUES_MAX = 1000000 };
 /* An object or an array and nothing after it. Duplicate keys, U+0000 in strings and integers beyond int64 are
  * refused. 0; -EBADMSG not JSON, -E2BIG nested too deep, -EMSGSIZE too long or too many values, each with a
  * printable ASCII text for people in error (may be NULL) of error_bytes. */

@@ -21,7 +21,8 @@ enum suit_problem {                            /* which rule; stable words by su
 	SUIT_NO_AUTH_BLOCK, SUIT_TOO_MANY, SUIT_DIGEST_ALG, SUIT_DIGEST_MISMATCH, SUIT_MEMBER_MALFORMED, SUIT_MEMBER_UNLISTED,
 	SUIT_MEMBER_MISMATCH, SUIT_OLD_ENCODING, SUIT_VERSION, SUIT_MANIFEST_MALFORMED, SUIT_TOO_LARGE, SUIT_TOO_DEEP,
 	SUIT_UNKNOWN_COMMAND, SUIT_UNKNOWN_PARAMETER, SUIT_BAD_COMPONENT, SUIT_BAD_REPORTING_POLICY, SUIT_BAD_URI, SUIT_BAD_TEXT,
-	SUIT_INTEGRATED_UNUSED, SUIT_UNKNOWN_MEMBER, SUIT_DUPLICATE_KEY, SUIT_NO_MEMORY, SUIT_PROBLEM_COUNT,
+	SUIT_INTEGRATED_UNUSED, SUIT_UNKNOWN_MEMBER, SUIT_DUPLICATE_KEY, SUIT_NO_MEMORY,
+	SUIT_PROBLEM_COUNT,
 };
 const char *suit_problem_text(enum suit_problem p);
 
@@ -139,7 +140,7 @@ struct suit_author_component {
 	size_t n_id;
 	struct digest digest;
 	uint64_t size;
-	const char *uri;                       /* "#name" with payload given = integrated */
+	const char *uri;                       /* needed; "#name" with payload given = integrated */
 	struct span payload;                   /* integrated; empty = fetched by uri */
 };
 struct suit_author {
@@ -149,11 +150,12 @@ struct suit_author {
 	size_t n_components;
 	const char *vendor_name, *model_name, *description, *version_text;      /* NULL = none */
 	bool has_use_before;
-	int64_t use_before_s;
+	int64_t use_before_s;                  /* checked in install only: what is installed goes on booting */
 	bool sever_install, sever_text;        /* put the member outside with its digest inside */
 };
 /* manifest: the encoded manifest (content of key 3). members: concatenated key/value pairs of severed and
- * integrated members for the envelope, n_members of them. */
+ * integrated members for the envelope, n_members of them. 0; -EINVAL facts that make no manifest
+ * (no component, no uri, payload not of its size, one uri for two digests), -EMSGSIZE too long. */
 int suit_manifest_encode(const struct suit_author *a, struct buf *ret_manifest, struct buf *ret_members, size_t *ret_n_members);
 /* content of auth[0] for a manifest: what gets signed. */
 void suit_auth_digest_encode(struct span manifest, struct buf *ret);
