@@ -1,0 +1,149 @@
+#include "config/check.h"
+
+#include "config/syntax.h"
+
+static bool given(const char *s)
+{
+	return *s != 0;
+}
+
+/* Both or none. */
+static void check_pair(struct loader *l, const char *table, char **cert, char **key)
+{
+	char path[64];
+
+	if (given(*cert) == given(*key) || !loader_is_good(l, cert) || !loader_is_good(l, key))
+		return;
+	(void)snprintf(path, sizeof(path), "%s.%s", table, given(*cert) ? "cert_file" : "key_file"); /* fits */
+	if (given(*cert))
+		loader_error(l, cert, path, "a certificate without its key; %s.key_file beside it would be right", table);
+	else
+		loader_error(l, key, path, "a key without its certificate; %s.cert_file beside it would be right", table);
+}
+
+static void check_coap(struct loader *l)
+{
+	struct config *c = l->c;
+	struct listen_address a;
+	bool secure = false;
+
+	check_pair(l, "coap", &c->coap.cert_file, &c->coap.key_file);
+	if (given(c->coap.ca_file) && !given(c->coap.cert_file) && loader_is_good(l, &c->coap.cert_file))
+		loader_error(l, &c->coap.ca_file, "coap.ca_file", "client certificates without one of our own; coap.cert_file and coap.key_file beside it would be right");
+	if (c->coap.block1_peer_bytes > c->coap.block1_total_bytes && loader_is_good(l, &c->coap.block1_total_bytes))
+		loader_error(l, &c->coap.block1_peer_bytes, "coap.block1_peer_bytes", "more for one peer than for all; at most coap.block1_total_bytes would be right");
+	for (char **p = c->coap.listen; *p; p++)
+		secure = secure || (syntax_coap_address(span_str(*p), &a) >= 0 && a.secure);
+	if (c->admin.coap && !secure && loader_is_good(l, &c->coap.listen))
+		loader_error(l, &c->admin.coap, "admin.coap", "no coaps:// address to serve it on; one in coap.listen would be right");
+	if (c->admin.coap && !given(c->admin.credentials_file) && loader_is_good(l, &c->admin.credentials_file))
+		loader_error(l, &c->admin.coap, "admin.coap", "nobody may use it; admin.credentials_file beside it would be right");
+}
+
+static void check_directory(struct loader *l)
+{
+	struct config *c = l->c;
+	char **const paths[] = { &c->directory.path, &c->directory.lookup_ep_path, &c->directory.lookup_res_path, &c->delivery.path };
+	static const char *const names[] = { "directory.path", "directory.lookup_ep_path", "directory.lookup_res_path", "delivery.path" };
+	struct listen_address a;
+
+	for (size_t i = 0; i < 4; i++)
+		for (size_t j = 0; j < i; j++)
+			if (strcmp(*paths[i], *paths[j]) == 0)
+				loader_error(l, paths[loader_is_set(l, paths[i]) ? i : j], names[loader_is_set(l, paths[i]) ? i : j],
+					     "the same path as %s; a path of its own would be right",
+					     names[loader_is_set(l, paths[i]) ? j : i]);
+	if (c->directory.open_anywhere && !c->directory.open)
+		loader_error(l, &c->directory.open_anywhere, "directory.open_anywhere", "means nothing alone; directory.open = true beside it would be right");
+	if (!c->directory.auto_enrol || !loader_is_good(l, &c->coap.listen))
+		return;
+	for (char **p = c->coap.listen; *p; p++) {
+		if (syntax_coap_address(span_str(*p), &a) < 0 || a.is_loopback)
+			continue;
+		loader_error(l, &c->directory.auto_enrol, "directory.auto_enrol",
+			     "%s is open to others than this machine; loopback addresses alone in coap.listen would be right", *p);
+		return;
+	}
+}
+
+/* An administrator's door open to the network asks for a key: TLS, so that nobody listens, and a token. */
+static void check_http(struct loader *l)
+{
+	struct config *c = l->c;
+	struct listen_address a;
+
+	check_pair(l, "http", &c->http.cert_file, &c->http.key_file);
+	if (!loader_is_good(l, &c->http.cert_file) || !loader_is_good(l, &c->http.token_file))
+		return;
+	for (char **p = c->http.listen; *p; p++) {
+		if (syntax_http_address(span_str(*p), &a) < 0 || a.is_unix || a.is_loopback)
+			continue;
+		if (!given(c->http.cert_file))
+			loader_error(l, &c->http.listen, "http.listen",
+				     "%s is reachable by others and has no TLS; http.cert_file and http.key_file, or a loopback address, would be right", *p);
+		if (!given(c->http.token_file))
+			loader_error(l, &c->http.listen, "http.listen",
+				     "%s is reachable by others and asks for no token; http.token_file, or a loopback address, would be right", *p);
+	}
+}
+
+static void check_cache(struct loader *l)
+{
+	struct config *c = l->c;
+
+	if (!loader_is_good(l, &c->cache.quota_bytes) || !loader_is_good(l, &c->cache.image_max_bytes))
+		return;
+	if (c->cache.image_max_bytes > c->cache.quota_bytes)
+		loader_error(l, loader_is_set(l, &c->cache.image_max_bytes) ? &c->cache.image_max_bytes : &c->cache.quota_bytes,
+			     "cache.image_max_bytes", "larger than the whole cache; at most cache.quota_bytes would be right");
+}
+
+static void check_source(struct loader *l, struct config_source *s)
+{
+	bool folder = strcmp(s->kind, "folder") == 0;
+
+	if (!loader_is_good(l, &s->kind) || !given(s->kind))
+		return;
+	if (folder && !given(s->path) && loader_is_good(l, &s->path))
+		loader_error(l, &s->kind, "source.path", "missing; a folder source needs the directory to watch");
+	if (folder && given(s->url))
+		loader_error(l, &s->url, "source.url", "a folder source has none; kind = \"https\", or path, would be right");
+	if (!folder && !given(s->url) && loader_is_good(l, &s->url))
+		loader_error(l, &s->kind, "source.url", "missing; an https source needs the URL of an envelope or of an index");
+	if (!folder && given(s->path))
+		loader_error(l, &s->path, "source.path", "an https source has none; kind = \"folder\", or url, would be right");
+	if (!folder && span_starts(span_str(s->url), SPAN_LIT("http://")) && !s->allow_http && loader_is_good(l, &s->allow_http))
+		loader_error(l, &s->url, "source.url", "plain http; https://, or allow_http = true beside it, would be right");
+	if (s->backoff_max_s < s->poll_s && loader_is_set(l, &s->backoff_max_s) && loader_is_good(l, &s->poll_s))
+		loader_error(l, &s->backoff_max_s, "source.backoff_max_s", "shorter than poll_s; at least %u would be right", s->poll_s);
+}
+
+/* name fields at the start of each element */
+static void check_unique(struct loader *l, const void *elements, size_t element_bytes, size_t n, size_t offset, const char *path)
+{
+	for (size_t i = 1; i < n; i++) {
+		char *const *mine = (void *)(uintptr_t)((const char *)elements + i * element_bytes + offset);
+		for (size_t j = 0; j < i; j++) {
+			char *const *other = (void *)(uintptr_t)((const char *)elements + j * element_bytes + offset);
+			if (!given(*mine) || strcasecmp(*mine, *other) != 0)
+				continue;
+			loader_error(l, mine, path, "\"%s\" is there already; a value of its own would be right", *mine);
+			break;
+		}
+	}
+}
+
+void check_config(struct loader *l)
+{
+	struct config *c = l->c;
+
+	check_coap(l);
+	check_directory(l);
+	check_http(l);
+	check_cache(l);
+	for (size_t i = 0; i < c->n_sources; i++)
+		check_source(l, &c->sources[i]);
+	check_unique(l, c->sources, sizeof(*c->sources), c->n_sources, offsetof(struct config_source, name), "source.name");
+	check_unique(l, c->anchors, sizeof(*c->anchors), c->n_anchors, offsetof(struct config_anchor, name), "anchor.name");
+	check_unique(l, c->policies, sizeof(*c->policies), c->n_policies, offsetof(struct config_policy_row, class_id), "policy.class_id");
+}

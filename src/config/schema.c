@@ -1,0 +1,311 @@
+#include "config/schema.h"
+
+#include "base/text.h"
+
+enum { T_TOP, T_LOG, T_WORKER, T_COAP, T_DIRECTORY, T_HTTP, T_ADMIN, T_CACHE, T_REVOCATION, T_AUDIT, T_ROLLOUT, T_DELIVERY,
+       T_SOURCE, T_ANCHOR, T_POLICY, T_COUNT };
+
+#define ARRAY_(type_, list_, count_, max_) \
+	.element_bytes = sizeof(type_), .list_offset = offsetof(struct config, list_), \
+	.count_offset = offsetof(struct config, count_), .max = (max_)
+
+const struct schema_table schema_tables[] = {
+	[T_TOP] = { .name = "", .line = "General" },
+	[T_LOG] = { .name = "log", .line = "What goes to the journal or to standard error" },
+	[T_WORKER] = { .name = "worker", .line = "Threads beside the event loop" },
+	[T_COAP] = { .name = "coap", .line = "The CoAP server that nodes talk to" },
+	[T_DIRECTORY] = { .name = "directory", .line = "The CoRE resource directory (RFC 9176)" },
+	[T_HTTP] = { .name = "http", .line = "The HTTP API, metrics and event stream for people and programs" },
+	[T_ADMIN] = { .name = "admin", .line = "Administration over CoAP" },
+	[T_CACHE] = { .name = "cache", .line = "Images kept for nodes" },
+	[T_REVOCATION] = { .name = "revocation", .line = "How CRLs and OCSP answers are fetched" },
+	[T_AUDIT] = { .name = "audit", .line = "The audit log" },
+	[T_ROLLOUT] = { .name = "rollout", .line = "Jobs: one update for one device" },
+	[T_DELIVERY] = { .name = "delivery", .line = "What nodes ask for over CoAP" },
+	[T_SOURCE] = { .name = "source", .line = "Where updates come from; one table a source",
+		       ARRAY_(struct config_source, sources, n_sources, CONFIG_SOURCES_MAX) },
+	[T_ANCHOR] = { .name = "anchor", .line = "Who may sign updates, and for which devices; one table an anchor",
+		       ARRAY_(struct config_anchor, anchors, n_anchors, CONFIG_ANCHORS_MAX) },
+	[T_POLICY] = { .name = "policy", .line = "Exceptions to a source's policy, by device class",
+		       ARRAY_(struct config_policy_row, policies, n_policies, CONFIG_POLICIES_MAX) },
+};
+const size_t schema_n_tables = T_COUNT;
+
+static const char *const bool_words[] = { "false", "true", NULL };
+static const char *const level_words[] = { "error", "warning", "notice", "info", "debug", NULL };
+static const char *const durable_words[] = { [CONFIG_DURABLE_COMMIT] = "commit", [CONFIG_DURABLE_MEMORY] = "memory", NULL };
+static const char *const kind_words[] = { "https", "folder", NULL };
+static const char *const policy_words[] = { [CONFIG_APPROVE] = "approve", [CONFIG_AUTO] = "auto", NULL };
+static const char *const revocation_words[] = { [CONFIG_HARD] = "hard", [CONFIG_GRACE] = "grace", [CONFIG_SOFT] = "soft", NULL };
+
+#define C_(field_) .offset = offsetof(struct config, field_)
+#define S_(field_) .table = T_SOURCE, .key = #field_, .offset = offsetof(struct config_source, field_)
+#define A_(field_) .table = T_ANCHOR, .key = #field_, .offset = offsetof(struct config_anchor, field_)
+#define P_(field_) .table = T_POLICY, .key = #field_, .offset = offsetof(struct config_policy_row, field_)
+#define STRING_(syntax_) .type = SCHEMA_STRING, .syntax = (syntax_)
+#define LIST_(syntax_) .type = SCHEMA_LIST, .syntax = (syntax_)
+#define BOOL_ .type = SCHEMA_BOOL, .words = bool_words
+#define ENUM_(words_) .type = SCHEMA_ENUM, .syntax = SYNTAX_WORD, .words = (words_)
+#define WORD_(words_) .type = SCHEMA_STRING, .syntax = SYNTAX_WORD, .words = (words_)
+#define COUNT_(min_, max_) .type = SCHEMA_U32, .min = (min_), .max = (max_)
+#define SECONDS_(min_, max_) .type = SCHEMA_U32, .unit = UNIT_SECONDS, .min = (min_), .max = (max_)
+#define BYTES_(min_, max_) .type = SCHEMA_U64, .unit = UNIT_BYTES, .min = (min_), .max = (max_)
+#define RESTART_ .restart = true
+
+enum { MINUTE = 60, HOUR = 3600, DAY = 86400 };
+#define KIB 1024ull
+#define MIB (1024 * KIB)
+#define GIB (1024 * MIB)
+
+const struct schema_key schema_keys[] = {
+	{ T_TOP, "state_dir", C_(state_dir), STRING_(SYNTAX_PATH), .min = 1, .def = "/var/lib/dormouse", RESTART_,
+	  .line = "Where the database, images and keys live; ${STATE_DIRECTORY} when systemd sets it" },
+
+	{ T_LOG, "level", C_(log.level), WORD_(level_words), .def = "info",
+	  .line = "Least important messages that are written: error, warning, notice, info or debug" },
+
+	{ T_WORKER, "threads", C_(worker.threads), COUNT_(1, 32), .def = "2", RESTART_,
+	  .line = "Threads that hash, verify and write" },
+
+	{ T_COAP, "listen", C_(coap.listen), LIST_(SYNTAX_COAP_ADDRESS), .def = "coap://[::]:5683 coaps://[::]:5684", RESTART_,
+	  .line = "Addresses: coap:// is plain UDP, coaps:// is DTLS; [::] takes IPv4 as well; port 0 picks a free one" },
+	{ T_COAP, "cert_file", C_(coap.cert_file), STRING_(SYNTAX_PATH), .def = "", RESTART_,
+	  .line = "PEM certificate chain shown to DTLS clients; empty: pre-shared keys only" },
+	{ T_COAP, "key_file", C_(coap.key_file), STRING_(SYNTAX_PATH), .def = "", RESTART_,
+	  .line = "PEM private key of cert_file; readable by the daemon alone" },
+	{ T_COAP, "ca_file", C_(coap.ca_file), STRING_(SYNTAX_PATH), .def = "", RESTART_,
+	  .line = "PEM certificates that client certificates must lead to; needs cert_file" },
+	{ T_COAP, "max_sessions", C_(coap.max_sessions), COUNT_(1, 1000000), .def = "10000", RESTART_,
+	  .line = "Most peers with state at a time; the longest idle gives way" },
+	{ T_COAP, "session_timeout_s", C_(coap.session_timeout_s), SECONDS_(10, DAY), .def = "300", RESTART_,
+	  .line = "How long the state of a silent peer is kept" },
+	{ T_COAP, "max_handshakes", C_(coap.max_handshakes), COUNT_(1, 100000), .def = "200", RESTART_,
+	  .line = "Most unfinished DTLS handshakes at a time" },
+	{ T_COAP, "max_observers", C_(coap.max_observers), COUNT_(0, 1000000), .def = "10000", RESTART_,
+	  .line = "Most observations at a time" },
+	{ T_COAP, "block1_total_bytes", C_(coap.block1_total_bytes), BYTES_(64 * KIB, GIB), .def = "16 MiB", RESTART_,
+	  .line = "Memory for unfinished uploads of all peers together" },
+	{ T_COAP, "block1_peer_bytes", C_(coap.block1_peer_bytes), BYTES_(KIB, GIB), .def = "128 KiB", RESTART_,
+	  .line = "Memory for unfinished uploads of one peer" },
+	{ T_COAP, "receive_buffer_bytes", C_(coap.receive_buffer_bytes), BYTES_(64 * KIB, 256 * MIB), .def = "4 MiB", RESTART_,
+	  .line = "Socket receive buffer asked of the kernel" },
+	{ T_COAP, "forward_proxy", C_(coap.forward_proxy), BOOL_, .def = "true", RESTART_,
+	  .line = "Serve payload URIs of known manifests from the cache to nodes that send Proxy-Uri" },
+
+	{ T_DIRECTORY, "path", C_(directory.path), STRING_(SYNTAX_ROUTE), .min = 1, .def = "rd", RESTART_,
+	  .line = "Path of the registration resource; LwM2M clients expect rd" },
+	{ T_DIRECTORY, "lookup_ep_path", C_(directory.lookup_ep_path), STRING_(SYNTAX_ROUTE), .min = 1, .def = "rd-lookup/ep", RESTART_,
+	  .line = "Path of the endpoint lookup" },
+	{ T_DIRECTORY, "lookup_res_path", C_(directory.lookup_res_path), STRING_(SYNTAX_ROUTE), .min = 1, .def = "rd-lookup/res", RESTART_,
+	  .line = "Path of the resource lookup" },
+	{ T_DIRECTORY, "max_endpoints", C_(directory.max_endpoints), COUNT_(1, 10000000), .def = "50000",
+	  .line = "Most registrations" },
+	{ T_DIRECTORY, "max_links", C_(directory.max_links), COUNT_(1, 4096), .def = "64",
+	  .line = "Most links in one registration" },
+	{ T_DIRECTORY, "max_per_credential", C_(directory.max_per_credential), COUNT_(1, 10000000), .def = "64",
+	  .line = "Most registrations made with one credential" },
+	{ T_DIRECTORY, "grace_s", C_(directory.grace_s), SECONDS_(0, 365 * DAY), .def = "86400",
+	  .line = "How long an expired registration can still be renewed under its old location" },
+	{ T_DIRECTORY, "lifetime_default_s", C_(directory.lifetime_default_s), SECONDS_(60, UINT32_MAX), .def = "90000",
+	  .line = "Lifetime of a registration that names none" },
+	{ T_DIRECTORY, "max_links_bytes", C_(directory.max_links_bytes), BYTES_(256, MIB), .def = "16 KiB",
+	  .line = "Most bytes of links in one registration" },
+	{ T_DIRECTORY, "durable", C_(directory.durable), ENUM_(durable_words), .def = "commit",
+	  .line = "When a registration is acknowledged: after the commit to disk (commit) or at once (memory)" },
+	{ T_DIRECTORY, "open", C_(directory.open), BOOL_, .def = "false",
+	  .line = "Let endpoints register over plain CoAP, from loopback and link-local addresses; nobody proves who they are" },
+	{ T_DIRECTORY, "open_anywhere", C_(directory.open_anywhere), BOOL_, .def = "false",
+	  .line = "With open: from every address" },
+	{ T_DIRECTORY, "auto_enrol", C_(directory.auto_enrol), BOOL_, .def = "false",
+	  .line = "For demonstrations: enrol unknown devices by what they claim; every coap.listen must be loopback" },
+
+	{ T_HTTP, "listen", C_(http.listen), LIST_(SYNTAX_HTTP_ADDRESS), .def = "127.0.0.1:8080 unix:/run/dormouse/api.sock", RESTART_,
+	  .line = "Addresses and Unix sockets; other addresses than loopback need cert_file and token_file" },
+	{ T_HTTP, "cert_file", C_(http.cert_file), STRING_(SYNTAX_PATH), .def = "", RESTART_,
+	  .line = "PEM certificate chain for HTTPS on the TCP addresses; empty: plain HTTP" },
+	{ T_HTTP, "key_file", C_(http.key_file), STRING_(SYNTAX_PATH), .def = "", RESTART_,
+	  .line = "PEM private key of cert_file; readable by the daemon alone" },
+	{ T_HTTP, "token_file", C_(http.token_file), STRING_(SYNTAX_PATH), .def = "", RESTART_,
+	  .line = "File with the bearer token asked of TCP clients; empty: none is asked (loopback only)" },
+	{ T_HTTP, "socket_mode", C_(http.socket_mode), .type = SCHEMA_U32, .unit = UNIT_MODE, .min = 0, .max = 0777, .def = "0660", RESTART_,
+	  .line = "Permissions of the Unix sockets; who may write to them may administer" },
+
+	{ T_ADMIN, "credentials_file", C_(admin.credentials_file), STRING_(SYNTAX_PATH), .def = "", RESTART_,
+	  .line = "Lines of identity, role (read or admin) and hex key for DTLS; readable by the daemon alone" },
+	{ T_ADMIN, "coap", C_(admin.coap), BOOL_, .def = "false", RESTART_,
+	  .line = "Serve administration over coaps to the identities in credentials_file" },
+
+	{ T_CACHE, "quota_bytes", C_(cache.quota_bytes), BYTES_(MIB, 1ull << 60), .def = "2 GiB", RESTART_,
+	  .line = "Disk space for images; unused ones give way" },
+	{ T_CACHE, "image_max_bytes", C_(cache.image_max_bytes), BYTES_(KIB, 1ull << 40), .def = "64 MiB", RESTART_,
+	  .line = "Largest image accepted" },
+	{ T_CACHE, "envelope_max_bytes", C_(cache.envelope_max_bytes), BYTES_(KIB, 64 * MIB), .def = "1 MiB", RESTART_,
+	  .line = "Largest envelope accepted, with the payloads integrated in it" },
+
+	{ T_REVOCATION, "refresh_max_s", C_(revocation.refresh_max_s), SECONDS_(MINUTE, 30 * DAY), .def = "86400",
+	  .line = "Fetch CRLs and OCSP answers again at the latest after this time" },
+	{ T_REVOCATION, "max_age_s", C_(revocation.max_age_s), SECONDS_(MINUTE, 365 * DAY), .def = "604800",
+	  .line = "Oldest status that counts as fresh, whatever its issuer promises" },
+	{ T_REVOCATION, "timeout_s", C_(revocation.timeout_s), SECONDS_(1, HOUR), .def = "20",
+	  .line = "How long a responder may take" },
+	{ T_REVOCATION, "allow_private", C_(revocation.allow_private), BOOL_, .def = "false",
+	  .line = "Let the addresses in certificates lead to loopback and private networks" },
+
+	{ T_AUDIT, "origin", C_(audit.origin), STRING_(SYNTAX_NAME), .min = 1, .def = "dormouse", RESTART_,
+	  .line = "Name of this log in its signed checkpoints; different for each gateway" },
+
+	{ T_ROLLOUT, "retry_max", C_(rollout.retry_max), COUNT_(0, 1000), .def = "5",
+	  .line = "How often a failed job is tried again" },
+	{ T_ROLLOUT, "retry_s", C_(rollout.retry_s), SECONDS_(1, 30 * DAY), .def = "600",
+	  .line = "Pause before the first retry; doubles with each" },
+	{ T_ROLLOUT, "history_days", C_(rollout.history_days), .type = SCHEMA_U32, .unit = UNIT_DAYS, .min = 1, .max = 36500, .def = "400",
+	  .line = "How long finished jobs are kept" },
+
+	{ T_DELIVERY, "path", C_(delivery.path), STRING_(SYNTAX_ROUTE), .min = 1, .def = "fw", RESTART_,
+	  .line = "Path below which nodes find offers, images and the report resource" },
+	{ T_DELIVERY, "offer_max_age_s", C_(delivery.offer_max_age_s), SECONDS_(1, DAY), .def = "60",
+	  .line = "Max-Age of an offer" },
+
+	{ S_(name), STRING_(SYNTAX_NAME), .min = 1, .required = true, .def = "", .example = "acme",
+	  .line = "Name in the log, the API and metrics; unique" },
+	{ S_(kind), WORD_(kind_words), .required = true, .def = "", .example = "https",
+	  .line = "https: poll a server; folder: watch a directory for envelopes dropped in it" },
+	{ S_(url), STRING_(SYNTAX_URL), .def = "", .example = "https://updates.acme.example/lamp/latest.suit",
+	  .line = "https: an envelope, or an index that ends in .txt with an envelope's URL on each line" },
+	{ S_(path), STRING_(SYNTAX_PATH), .def = "",
+	  .line = "folder: the directory" },
+	{ S_(ca_file), STRING_(SYNTAX_PATH), .def = "",
+	  .line = "https: PEM certificates that the server's must lead to; empty: the system's" },
+	{ S_(poll_s), SECONDS_(1, 30 * DAY), .def = "3600",
+	  .line = "Pause between polls" },
+	{ S_(jitter_s), SECONDS_(0, DAY), .def = "300",
+	  .line = "Random part added to each pause" },
+	{ S_(timeout_s), SECONDS_(1, HOUR), .def = "60",
+	  .line = "How long the server may stall" },
+	{ S_(backoff_max_s), SECONDS_(1, 30 * DAY), .def = "21600",
+	  .line = "Longest pause after failures" },
+	{ S_(allow_http), BOOL_, .def = "false",
+	  .line = "Accept http:// URLs; authenticity still comes from signatures" },
+	{ S_(allow_private), BOOL_, .def = "false",
+	  .line = "Accept servers on loopback and private addresses" },
+	{ S_(policy), ENUM_(policy_words), .def = "approve",
+	  .line = "approve: a person releases each update; auto: a verified update starts by itself" },
+
+	{ A_(name), STRING_(SYNTAX_NAME), .min = 1, .required = true, .def = "", .example = "acme-root",
+	  .line = "Name in verdicts; unique" },
+	{ A_(file), STRING_(SYNTAX_PATH), .min = 1, .required = true, .def = "", .example = "/etc/dormouse/anchors/acme-root.pem",
+	  .line = "PEM certificates of an authority, or a PEM public key" },
+	{ A_(vendor_ids), LIST_(SYNTAX_VENDOR), .min = 1, .required = true, .def = "", .example = "fa6b4a53-d5ad-5fdf-be9d-e663e4d41ffe",
+	  .line = "Vendor UUIDs it may sign for, or \"any\"" },
+	{ A_(class_ids), LIST_(SYNTAX_UUID), .def = "",
+	  .line = "Class UUIDs it may sign for; empty: every class of those vendors" },
+	{ A_(hosts), LIST_(SYNTAX_HOST), .def = "",
+	  .line = "Hosts that payload URIs may name; empty: every public one" },
+	{ A_(revocation), ENUM_(revocation_words), .def = "hard",
+	  .line = "Without fresh status: hard holds the update, grace uses the last good one for grace_s, soft only logs" },
+	{ A_(grace_s), SECONDS_(MINUTE, 365 * DAY), .def = "604800",
+	  .line = "grace: how long the last good status stays good" },
+	{ A_(require_code_signing), BOOL_, .def = "true",
+	  .line = "Certificates must carry the extended key usage codeSigning" },
+	{ A_(allow_unidentified), BOOL_, .def = "false",
+	  .line = "Accept manifests that check neither vendor nor class" },
+	{ A_(crl_files), LIST_(SYNTAX_PATH), .def = "",
+	  .line = "CRLs brought by hand, for sites without a network" },
+
+	{ P_(class_id), STRING_(SYNTAX_UUID), .min = 1, .required = true, .def = "", .example = "1492af14-2569-5e48-bf42-9b2d51f2ab45",
+	  .line = "Class UUID of the devices" },
+	{ P_(policy), ENUM_(policy_words), .required = true, .def = "approve", .example = "auto",
+	  .line = "approve or auto, whatever the source says" },
+};
+const size_t schema_n_keys = sizeof(schema_keys) / sizeof(*schema_keys);
+
+const struct schema_table *schema_find_table(struct span name)
+{
+	for (size_t i = 0; i < schema_n_tables; i++)
+		if (span_eq_str(name, schema_tables[i].name))
+			return &schema_tables[i];
+	return NULL;
+}
+
+const struct schema_key *schema_find_key(const struct schema_table *table, struct span key)
+{
+	for (size_t i = 0; i < schema_n_keys; i++)
+		if (schema_table_of(&schema_keys[i]) == table && span_eq_str(key, schema_keys[i].key))
+			return &schema_keys[i];
+	return NULL;
+}
+
+void schema_add_path(struct buf *b, const struct schema_key *k)
+{
+	const char *table = schema_table_of(k)->name;
+
+	buf_printf(b, "%s%s%s", table, *table ? "." : "", k->key);
+}
+
+enum { DISTANCE_BYTES_MAX = 40 };
+
+/* Levenshtein's distance; far when either is longer than any key of ours could be. */
+static unsigned distance(struct span a, struct span b)
+{
+	unsigned row[DISTANCE_BYTES_MAX + 1];
+
+	if (a.n > DISTANCE_BYTES_MAX || b.n > DISTANCE_BYTES_MAX)
+		return UINT32_MAX;
+	for (unsigned j = 0; j <= b.n; j++)
+		row[j] = j;
+	for (unsigned i = 1; i <= a.n; i++) {
+		unsigned diagonal = row[0];
+		row[0] = i;
+		for (unsigned j = 1; j <= b.n; j++) {
+			unsigned change = diagonal + (a.p[i - 1] != b.p[j - 1]);
+			diagonal = row[j];
+			unsigned one = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
+			row[j] = change < one ? change : one;
+		}
+	}
+	return row[b.n];
+}
+
+/* Half of the letters wrong is not a slip of the pen. A key that lacks only its unit ("poll" for "poll_s") is near. */
+static unsigned key_distance(struct span written, const char *key)
+{
+	struct span k = span_str(key);
+
+	if (written.n >= 3 && written.n < k.n && span_starts(k, written) && k.p[written.n] == '_')
+		return 1;
+	unsigned d = distance(written, k);
+	return d <= 1 + k.n / 3 && d < k.n ? d : UINT32_MAX;
+}
+
+const struct schema_key *schema_nearest(const struct schema_table *table, struct span key)
+{
+	const struct schema_key *best = NULL;
+	unsigned best_d = UINT32_MAX;
+
+	for (size_t i = 0; i < schema_n_keys; i++) {
+		const struct schema_key *k = &schema_keys[i];
+		unsigned d = key_distance(key, k->key);
+		if (d != UINT32_MAX && schema_table_of(k) != table)
+			d += 1; /* the same table wins unless the other fits better by more */
+		if (d < best_d) {
+			best = k;
+			best_d = d;
+		}
+	}
+	return best;
+}
+
+const struct schema_table *schema_nearest_table(struct span name)
+{
+	const struct schema_table *best = NULL;
+	unsigned best_d = UINT32_MAX;
+
+	for (size_t i = 1; i < schema_n_tables; i++) {
+		unsigned d = key_distance(name, schema_tables[i].name);
+		if (d < best_d) {
+			best = &schema_tables[i];
+			best_d = d;
+		}
+	}
+	return best;
+}
