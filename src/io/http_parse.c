@@ -23,13 +23,6 @@ static int hex_value(unsigned char c)
 	return -1;
 }
 
-size_t http_head_length(struct span in)
-{
-	const uint8_t *end = in.n ? memmem(in.p, in.n, "\r\n\r\n", 4) : NULL;
-
-	return end ? (size_t)(end - in.p) + 4 : 0;
-}
-
 /* The request target */
 
 /* Percent-decoding in place; an encoded '/' or '\' would change the segments after the fact. */
@@ -170,10 +163,12 @@ static int parse_request_line(char *line, struct http_head *h)
 		if (!is_token_char((unsigned char)*p))
 			return 400;
 	}
-	if (strcmp(version, "HTTP/1.0") == 0)
-		h->is_http10 = true;
-	else if (strncmp(version, "HTTP/1.", 7) != 0 || version[7] < '1' || version[7] > '9' || version[8])
-		return strncmp(version, "HTTP/", 5) == 0 ? 505 : 400;
+	if (strlen(version) != 8 || strncmp(version, "HTTP/", 5) != 0 || version[5] < '0' || version[5] > '9' || version[6] != '.' ||
+	    version[7] < '0' || version[7] > '9')
+		return 400;
+	if (version[5] != '1')
+		return 505;
+	h->is_http10 = version[7] == '0';
 	h->method = method_of(line);
 	if (strlen(target) > HTTP_TARGET_BYTES_MAX)
 		return 414;

@@ -32,9 +32,6 @@ struct http_head {
 	bool expects_continue;
 };
 
-/* Length of the head at the start of in, with the empty line that ends it, or 0 when that has not come yet. */
-size_t http_head_length(struct span in);
-
 /**
  * Parse a whole head in place.
  *
