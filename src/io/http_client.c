@@ -30,6 +30,11 @@ static void fetch_free(struct http_fetch *f)
 	free((char *)f->req.if_range);
 	free((char *)f->req.post_type);
 	free((char *)f->req.accept);
+	free((char *)f->req.method);
+	free((char *)f->req.unix_socket);
+	if (f->req.authorization)
+		mem_wipe((char *)f->req.authorization, strlen(f->req.authorization));
+	free((char *)f->req.authorization);
 	free(f);
 }
 
@@ -273,6 +278,9 @@ static void copy_request(struct http_fetch *f, const struct http_fetch_request *
 	f->req.if_range = mem_strdup(req->if_range);
 	f->req.post_type = mem_strdup(req->post_type);
 	f->req.accept = mem_strdup(req->accept);
+	f->req.method = mem_strdup(req->method);
+	f->req.authorization = mem_strdup(req->authorization);
+	f->req.unix_socket = mem_strdup(req->unix_socket);
 	if (req->if_range && strncmp(req->if_range, "W/", 2) == 0)
 		f->req.from = 0;               /* weak validators may not be used so (RFC 9110 section 13.1.5): the whole, then */
 }
@@ -283,7 +291,8 @@ int http_fetch(struct http_client *c, const struct http_fetch_request *req, http
 	char *url;
 
 	if (!req->max_bytes || !req->timeout_ms || !req->stall_ms || !is_clean(req->etag) || !is_clean(req->last_modified) ||
-	    !is_clean(req->if_range) || !is_clean(req->post_type) || !is_clean(req->accept))
+	    !is_clean(req->if_range) || !is_clean(req->post_type) || !is_clean(req->accept) || !is_clean(req->method) ||
+	    !is_clean(req->authorization))
 		return -EINVAL;
 	if (c->n_fetches >= HTTP_FETCHES_MAX || c->closing)
 		return -EBUSY;

@@ -35,6 +35,9 @@ struct http_fetch_request {
 	const char *last_modified;             /* If-Modified-Since; NULL */
 	struct span post;                      /* POST when not empty; copied */
 	const char *post_type, *accept;        /* NULL */
+	const char *method;                    /* "PUT", "DELETE", or POST without a body; NULL = GET, or POST with one */
+	const char *authorization;             /* field value; NULL. With it redirects are refused. */
+	const char *unix_socket;               /* path: connect there, whatever host the URL names; NULL */
 	uint64_t from;                         /* Range: bytes=from-, with If-Range: if_range */
 	const char *if_range;                  /* strong ETag; NULL */
 	uint64_t max_bytes;                    /* of the body received in this fetch; more = -EFBIG, stopped at once */

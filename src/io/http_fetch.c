@@ -296,6 +296,7 @@ static bool set_headers(struct http_fetch *f)
 
 	return add_header(f, "If-None-Match", q->etag) && add_header(f, "If-Modified-Since", q->last_modified) &&
 	       add_header(f, "Accept", q->accept ? q->accept : "*/*") && add_header(f, "If-Range", q->from ? q->if_range : NULL) &&
+	       add_header(f, "Authorization", q->authorization) &&
 	       (q->post.n == 0 || (add_header(f, "Content-Type", q->post_type ? q->post_type : "application/octet-stream"))) &&
 	       (f->headers = curl_slist_append(f->headers, "Expect:")) &&
 	       curl_easy_setopt(f->easy, CURLOPT_HTTPHEADER, f->headers) == CURLE_OK;
@@ -348,10 +349,17 @@ static bool set_method(struct http_fetch *f)
 	CURL *e = f->easy;
 	char range[32];
 
+	if (f->req.unix_socket && curl_easy_setopt(e, CURLOPT_UNIX_SOCKET_PATH, f->req.unix_socket) != CURLE_OK)
+		return false;
+	if (f->req.method && curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, f->req.method) != CURLE_OK)
+		return false;
 	if (f->req.post.n > 0)
 		return curl_easy_setopt(e, CURLOPT_POST, 1L) == CURLE_OK &&
 		       curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)f->req.post.n) == CURLE_OK &&
 		       curl_easy_setopt(e, CURLOPT_COPYPOSTFIELDS, (const char *)f->req.post.p) == CURLE_OK;
+	if (f->req.method && strcmp(f->req.method, "POST") == 0)       /* a body of no bytes, and told so */
+		return curl_easy_setopt(e, CURLOPT_POST, 1L) == CURLE_OK && curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE, 0L) == CURLE_OK &&
+		       curl_easy_setopt(e, CURLOPT_COPYPOSTFIELDS, "") == CURLE_OK;
 	if (f->req.from == 0)
 		return true;
 	(void)snprintf(range, sizeof(range), "%" PRIu64 "-", f->req.from); /* fits */
@@ -417,6 +425,8 @@ static int follow_redirect(struct http_fetch *f)
 	(void)curl_easy_getinfo(f->easy, CURLINFO_REDIRECT_URL, &to); /* NULL without a Location */
 	if (!to)
 		return fetch_fail(f, -EPROTO, "a redirect (%d) that leads nowhere", f->hop.status);
+	if (f->req.authorization)
+		return fetch_fail(f, -EACCES, "a redirect (%d): what authorizes us is for this server alone", f->hop.status);
 	if (f->n_redirects >= f->req.redirects_max)
 		return fetch_fail(f, -EPROTO, "more than %u redirects", f->req.redirects_max);
 	if (f->req.post.n > 0 && f->hop.status != 307 && f->hop.status != 308)
