@@ -8,6 +8,8 @@
 #include "base/buf.h"
 #include "base/digest.h"
 
+enum { NODE_REPORT_VERSION_BYTES_MAX = 64, NODE_REPORT_REASON_BYTES_MAX = 128, NODE_REPORT_STATE_MAX = 3, NODE_REPORT_RESULT_MAX = 11 };
+
 struct node_report {
 	struct digest manifest_digest;
 	unsigned state;                        /* LwM2M Object 5 resource 3: 0 idle, 1 downloading, 2 downloaded, 3 updating */
@@ -16,8 +18,12 @@ struct node_report {
 	uint64_t sequence, received_bytes;
 	struct span version, reason;           /* clean UTF-8, at most 64 and 128 bytes */
 };
-int node_report_decode(struct span in, struct node_report *ret);        /* runs cbor_check itself */
+/* Runs cbor_check() itself; keys beyond the known ones are skipped. 0; -EBADMSG malformed, a needed key missing or
+ * text that is not clean, -ERANGE a state or result that Object 5 does not have, -EMSGSIZE text too long. */
+int node_report_decode(struct span in, struct node_report *ret);
 void node_report_encode(const struct node_report *r, struct buf *ret);
+
+enum { SUIT_REPORT_BYTES_MAX = 64 * 1024, SUIT_REPORT_RECORDS_MAX = 256, SUIT_REPORT_NONCE_BYTES_MAX = 64, SUIT_REPORT_URI_BYTES_MAX = 1024 };
 
 struct suit_report {
 	struct suit_report_digest { int64_t alg; struct span bytes; } reference;
@@ -26,4 +32,8 @@ struct suit_report {
 	int64_t result_code, result_reason;    /* reasons 0..12, facts 2.4 */
 	size_t n_records;
 };
-int suit_report_decode(struct span in, struct suit_report *ret);        /* the bare map (after COSE) */
+/* The bare map (after COSE). Records and capabilities are checked for their shape and counted, not kept.
+ * 0; -EBADMSG malformed or a needed key missing, -EMSGSIZE over a limit. */
+int suit_report_decode(struct span in, struct suit_report *ret);
+/* "condition-failed"; "unknown" for numbers the draft does not have. */
+const char *suit_report_reason_name(int64_t reason);
