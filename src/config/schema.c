@@ -135,7 +135,7 @@ const struct schema_key schema_keys[] = {
 	{ T_ADMIN, "coap", C_(admin.coap), BOOL_, .def = "false", RESTART_,
 	  .line = "Serve administration over coaps to the identities in credentials_file" },
 
-	{ T_CACHE, "quota_bytes", C_(cache.quota_bytes), BYTES_(MIB, 1ull << 60), .def = "2 GiB", RESTART_,
+	{ T_CACHE, "quota_bytes", C_(cache.quota_bytes), BYTES_(MIB, 1ull << 50), .def = "2 GiB", RESTART_,
 	  .line = "Disk space for images; unused ones give way" },
 	{ T_CACHE, "image_max_bytes", C_(cache.image_max_bytes), BYTES_(KIB, 1ull << 40), .def = "64 MiB", RESTART_,
 	  .line = "Largest image accepted" },
@@ -274,7 +274,7 @@ static unsigned key_distance(struct span written, const char *key)
 	if (written.n >= 3 && written.n < k.n && span_starts(k, written) && k.p[written.n] == '_')
 		return 1;
 	unsigned d = distance(written, k);
-	return d <= 1 + k.n / 3 && d < k.n ? d : UINT32_MAX;
+	return d <= 1 + k.n / 4 && 2 * d < k.n ? d : UINT32_MAX;
 }
 
 const struct schema_key *schema_nearest(const struct schema_table *table, struct span key)

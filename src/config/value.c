@@ -14,7 +14,7 @@ struct factor {
 };
 
 static const struct factor byte_factors[] = {
-	{ "GiB", 1ull << 30 }, { "MiB", 1ull << 20 }, { "KiB", 1ull << 10 }, { "TiB", 1ull << 40 }, { "B", 1 },
+	{ "TiB", 1ull << 40 }, { "GiB", 1ull << 30 }, { "MiB", 1ull << 20 }, { "KiB", 1ull << 10 }, { "B", 1 },
 	{ "kB", 1000 }, { "MB", 1000000 }, { "GB", 1000000000 }, { "TB", 1000000000000 }, { NULL, 0 },
 };
 static const struct factor second_factors[] = {
@@ -114,7 +114,7 @@ static void print_number(const struct schema_key *k, uint64_t v, struct buf *ret
 		buf_printf(ret, "0o%" PRIo64, v);
 		return;
 	}
-	for (int i = 0; k->unit == UNIT_BYTES && v && i < 3; i++) {
+	for (int i = 0; k->unit == UNIT_BYTES && v && i < 4; i++) {
 		if (v % byte_factors[i].factor)
 			continue;
 		buf_printf(ret, "\"%" PRIu64 " %s\"", v / byte_factors[i].factor, byte_factors[i].word);
