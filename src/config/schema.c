@@ -244,26 +244,32 @@ void schema_add_path(struct buf *b, const struct schema_key *k)
 
 enum { DISTANCE_BYTES_MAX = 40 };
 
-/* Levenshtein's distance; far when either is longer than any key of ours could be. */
+/* Edits between two words, a swap of neighbours counting as one (optimal string alignment); far when either is longer
+ * than any key of ours could be. */
 static unsigned distance(struct span a, struct span b)
 {
-	unsigned row[DISTANCE_BYTES_MAX + 1];
+	unsigned d[DISTANCE_BYTES_MAX + 1][DISTANCE_BYTES_MAX + 1];
 
 	if (a.n > DISTANCE_BYTES_MAX || b.n > DISTANCE_BYTES_MAX)
 		return UINT32_MAX;
+	for (unsigned i = 0; i <= a.n; i++)
+		d[i][0] = i;
 	for (unsigned j = 0; j <= b.n; j++)
-		row[j] = j;
+		d[0][j] = j;
 	for (unsigned i = 1; i <= a.n; i++) {
-		unsigned diagonal = row[0];
-		row[0] = i;
 		for (unsigned j = 1; j <= b.n; j++) {
-			unsigned change = diagonal + (a.p[i - 1] != b.p[j - 1]);
-			diagonal = row[j];
-			unsigned one = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
-			row[j] = change < one ? change : one;
+			unsigned least = d[i - 1][j - 1] + (a.p[i - 1] != b.p[j - 1]);
+			if (d[i - 1][j] + 1 < least)
+				least = d[i - 1][j] + 1;
+			if (d[i][j - 1] + 1 < least)
+				least = d[i][j - 1] + 1;
+			bool swapped = i > 1 && j > 1 && a.p[i - 1] == b.p[j - 2] && a.p[i - 2] == b.p[j - 1];
+			if (swapped && d[i - 2][j - 2] + 1 < least)
+				least = d[i - 2][j - 2] + 1;
+			d[i][j] = least;
 		}
 	}
-	return row[b.n];
+	return d[a.n][b.n];
 }
 
 /* Half of the letters wrong is not a slip of the pen. A key that lacks only its unit ("poll" for "poll_s") is near. */
