@@ -20,7 +20,6 @@ struct report {                                /* one line for people */
 	size_t bytes;
 };
 
-static void pkey_freep(EVP_PKEY **p) { EVP_PKEY_free(*p); }
 static void bio_freep(BIO **b) { BIO_free(*b); }
 static void bld_freep(OSSL_PARAM_BLD **b) { OSSL_PARAM_BLD_free(*b); }
 static void params_freep(OSSL_PARAM **p) { OSSL_PARAM_free(*p); }
@@ -58,16 +57,18 @@ static EVP_PKEY *pkey_of_ec2(const struct cose_key *k)
 {
 	static const struct { int64_t crv; const char *group; size_t n; } curves[] = { { 1, "P-256", 32 }, { 2, "P-384", 48 }, { 3, "P-521", 66 } };
 	_cleanup_(bld_freep) OSSL_PARAM_BLD *bld = OSSL_PARAM_BLD_new();
-	uint8_t point[1 + 2 * 66] = { POINT_CONVERSION_UNCOMPRESSED };
+	uint8_t point[1 + 2 * 66] = { 0 };
 
 	for (size_t i = 0; bld && i < sizeof(curves) / sizeof(*curves); i++) {
 		size_t n = curves[i].n;
-		if (curves[i].crv != k->crv || k->x.n != n || k->y.n != n)
+		if (curves[i].crv != k->crv || k->x.n != n || k->y.n != (k->y_is_sign ? 0 : n))
 			continue;
+		point[0] = k->y_is_sign ? (uint8_t)(POINT_CONVERSION_COMPRESSED | k->y_sign) : POINT_CONVERSION_UNCOMPRESSED;
 		memcpy(point + 1, k->x.p, n);
-		memcpy(point + 1 + n, k->y.p, n);
+		if (!k->y_is_sign)
+			memcpy(point + 1 + n, k->y.p, n);
 		if (OSSL_PARAM_BLD_push_utf8_string(bld, OSSL_PKEY_PARAM_GROUP_NAME, curves[i].group, 0) != 1 ||
-		    OSSL_PARAM_BLD_push_octet_string(bld, OSSL_PKEY_PARAM_PUB_KEY, point, 1 + 2 * n) != 1)
+		    OSSL_PARAM_BLD_push_octet_string(bld, OSSL_PKEY_PARAM_PUB_KEY, point, 1 + n + k->y.n) != 1)
 			return NULL;
 		return pkey_of_params("EC", bld);
 	}
@@ -289,7 +290,7 @@ static int anchor_init(struct trust_anchor *a, const struct trust_anchor_config 
 
 static void anchor_done(struct trust_anchor *a)
 {
-	OSSL_STACK_OF_X509_free(a->certs);
+	sk_X509_pop_free(a->certs, X509_free);
 	EVP_PKEY_free(a->pkey);
 	mem_wipe(a->mac_key, sizeof(a->mac_key));
 	for (size_t i = 0; i < TRUST_ANCHOR_HOSTS_MAX; i++)

@@ -177,6 +177,10 @@ static void need_add(struct revocation_result *ret, enum revocation_kind kind, c
 		if (strcmp(ret->needs[i].key, need->key) == 0)
 			return;
 	}
+	int n = i2d_X509(issuer, NULL);
+	unsigned char *p = need->issuer;
+	if (n > 0 && (size_t)n <= sizeof(need->issuer))
+		need->n_issuer = (size_t)i2d_X509(issuer, &p);
 	if (kind == REVOCATION_OCSP && !need_ocsp_request(need, cert, issuer))
 		return;
 	if (in_hand->has && in_hand->status == REVOCATION_GOOD)

@@ -13,7 +13,6 @@ struct crl_watch {                             /* what OpenSSL told while it wal
 	X509 *cert;
 };
 
-static void crl_stack_freep(STACK_OF(X509_CRL) **s) { sk_X509_CRL_free(*s); }
 
 X509_CRL *revocation_crl_parse(struct span der, struct crl_item *ret)
 {

@@ -23,7 +23,7 @@ OCSP_BASICRESP *revocation_ocsp_parse(struct span der)
 }
 
 /* The whole identity: hashes of the issuer's name and key, and the serial number (RV-7). */
-static bool certid_is(const OCSP_CERTID *id, X509 *cert, X509 *issuer)
+static bool certid_is(const OCSP_CERTID *id, const ASN1_INTEGER *serial, X509 *issuer)
 {
 	ASN1_OBJECT *md_oid = NULL;
 
@@ -32,18 +32,19 @@ static bool certid_is(const OCSP_CERTID *id, X509 *cert, X509 *issuer)
 	int nid = OBJ_obj2nid(md_oid);
 	if (nid != NID_sha1 && nid != NID_sha256 && nid != NID_sha384 && nid != NID_sha512)
 		return false;
-	_cleanup_(certid_freep) OCSP_CERTID *want = OCSP_cert_to_id(EVP_get_digestbynid(nid), cert, issuer);
+	_cleanup_(certid_freep) OCSP_CERTID *want = OCSP_cert_id_new(EVP_get_digestbynid(nid), X509_get_subject_name(issuer),
+								      X509_get0_pubkey_bitstr(issuer), serial);
 	return want && OCSP_id_cmp(want, id) == 0;
 }
 
-OCSP_SINGLERESP *revocation_ocsp_find(OCSP_BASICRESP *bs, X509 *cert, X509 *issuer)
+OCSP_SINGLERESP *revocation_ocsp_find(OCSP_BASICRESP *bs, const ASN1_INTEGER *serial, X509 *issuer)
 {
 	OCSP_SINGLERESP *best = NULL;
 	struct wall best_this = { 0 }, t, next;
 
 	for (int i = 0; i < OCSP_resp_count(bs); i++) {
 		OCSP_SINGLERESP *single = OCSP_resp_get0(bs, i);
-		if (!certid_is(OCSP_SINGLERESP_get0_id(single), cert, issuer) || !revocation_ocsp_times(single, &t, &next))
+		if (!certid_is(OCSP_SINGLERESP_get0_id(single), serial, issuer) || !revocation_ocsp_times(single, &t, &next))
 			continue;
 		if (!best || wall_before(best_this, t)) {
 			best = single;
@@ -160,7 +161,7 @@ void revocation_ocsp_look(struct revocation_path *p, int i, struct status_sum *s
 
 	for (size_t k = 0; k < p->set->n_ocsp; k++) {
 		struct status_proof proof;
-		OCSP_SINGLERESP *single = revocation_ocsp_find(p->set->ocsp[k], cert, issuer);
+		OCSP_SINGLERESP *single = revocation_ocsp_find(p->set->ocsp[k], X509_get0_serialNumber(cert), issuer);
 		if (!single || !revocation_ocsp_is_signed(p, p->set->ocsp[k], sum->why_not))
 			continue;
 		if (is_by(p, p->set->ocsp[k], cert)) { /* nobody vouches for himself */

@@ -67,8 +67,8 @@ void revocation_crl_look(struct revocation_path *p, int i, struct status_sum *su
 void revocation_ocsp_look(struct revocation_path *p, int i, struct status_sum *sum);
 /* Does any of the certificates with the CRL's issuer name verify its signature? 1, 0 no, -ENOKEY no such certificate. */
 int revocation_crl_is_signed(const struct revocation_path *p, X509_CRL *crl, const X509 **ret_issuer);
-/* The answer about certificate i in bs, when bs holds one: NULL otherwise. */
-OCSP_SINGLERESP *revocation_ocsp_find(OCSP_BASICRESP *bs, X509 *cert, X509 *issuer);
+/* The newest answer in bs about this issuer's certificate of this serial number; NULL = none. */
+OCSP_SINGLERESP *revocation_ocsp_find(OCSP_BASICRESP *bs, const ASN1_INTEGER *serial, X509 *issuer);
 /* Signature, responder's right and path (RV-8, RV-9). */
 bool revocation_ocsp_is_signed(const struct revocation_path *p, OCSP_BASICRESP *bs, char why[static X509_WHY_BYTES]);
 bool revocation_ocsp_times(OCSP_SINGLERESP *single, struct wall *ret_this, struct wall *ret_next);

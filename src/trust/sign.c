@@ -39,7 +39,6 @@ int sign_key_kind_parse(struct span s, enum sign_key_kind *ret)
 	return -EBADMSG;
 }
 
-/* Secret bytes live in a secure-heap BIO, freed with a wipe. */
 static int pem_take(BIO *bio, struct buf *ret)
 {
 	char *p = NULL;

@@ -72,7 +72,7 @@ STACK_OF(X509) *x509_chain_parse(const struct span *der, size_t n)
 		X509 *x = der[i].n && der[i].n <= COSE_CHAIN_BYTES_MAX ? d2i_X509(NULL, &p, (long)der[i].n) : NULL;
 		if (!x || p != der[i].p + der[i].n || !sk_X509_push(chain, x)) {
 			X509_free(x);
-			OSSL_STACK_OF_X509_free(chain);
+			sk_X509_pop_free(chain, X509_free);
 			chain = NULL;
 		}
 	}
