@@ -92,7 +92,6 @@ struct judge_job {
 /* judge.c */
 struct judge_job *judge_start(struct intake *in, struct candidate *c, struct entry *e, void (*done)(void *job));       /* NULL: queue full */
 struct judge_job *judge_free(struct judge_job *j);
-int envelope_read(struct image_cache *images, const struct digest *d, struct buf *ret);        /* on a worker */
 
 /* revocation.c */
 void blobs_load(struct intake *in);

@@ -155,7 +155,7 @@ static void store_all(struct judge_job *j, struct span bytes, const struct suit_
 		store_bytes(j, bytes, NULL);
 }
 
-int envelope_read(struct image_cache *images, const struct digest *d, struct buf *ret)
+static int envelope_read(struct image_cache *images, const struct digest *d, struct buf *ret)
 {
 	_cleanup_(image_file_unrefp) struct image_file *f = NULL;
 

@@ -98,15 +98,12 @@ typedef void blob_taken_fn(void *ctx, const char *key, int result);    /* 1 new,
 
 struct take_job {
 	struct intake *intake;
-	enum revocation_kind kind;
-	char key[DIGEST_HEX_BYTES], url[TRUST_URL_BYTES];
+	struct revocation_need need;           /* copied: what it must answer */
 	uint8_t *der;
 	size_t n;
 	struct rev_blob *stored;
-	struct trust_anchors *anchors;
-	struct trust_facts facts;
-	struct span envelope;                  /* a candidate's, which waits; or read by digest */
-	struct digest envelope_digest;
+	struct wall now;
+	bool clock_bad;
 	struct revocation_object_info info;
 	int result;
 	blob_taken_fn *done;
@@ -116,22 +113,9 @@ struct take_job {
 static void take_work(void *arg)
 {
 	struct take_job *t = arg;
-	_cleanup_buf_ struct buf own = { 0 };
-	struct span envelope = t->envelope;
-	struct revocation_object fetched = { .kind = t->kind, .url = t->url, .der = SPAN(t->der, t->n), .fetched_at = t->facts.now };
-	struct revocation_object stored = { .kind = t->kind, .url = t->url };
 
-	if (t->stored) {
-		stored.der = SPAN(t->stored->der, t->stored->n);
-		stored.fetched_at = t->stored->fetched_at;
-	}
-	if (!envelope.p) {
-		t->result = envelope_read(t->intake->c.images, &t->envelope_digest, &own);
-		if (t->result < 0)
-			return;
-		envelope = buf_span(&own);
-	}
-	t->result = revocation_object_check(t->anchors, &t->facts, envelope, &fetched, t->stored ? &stored : NULL, &t->info);
+	t->result = revocation_object_check(&t->need, t->now, t->clock_bad, SPAN(t->der, t->n),
+					    t->stored ? SPAN(t->stored->der, t->stored->n) : SPAN_NONE, &t->info);
 }
 
 static void say_failed(const char *url, const char *why)
@@ -144,38 +128,35 @@ static void take_done(void *arg)
 	struct take_job *t = arg;
 	struct intake *in = t->intake;
 
+	const struct revocation_need *need = &t->need;
+
 	if (t->result >= 0) {
 		struct wall now = wall_now();
-		(void)blob_put(in, t->kind, t->key, t->url, SPAN(t->der, t->n), now);
-		revocation_store_put(in->c.db, &(struct revocation_row){ .key = t->key, .url = t->url, .kind = t->kind, .der = SPAN(t->der, t->n),
-									 .fetched_at = now }, NULL, NULL);
-		log_event(EV_REVOCATION_NEW, LOG_DEBUG, "revocation status from %s: %s", t->url, t->result == 0 ? "new" : "unchanged");
+		(void)blob_put(in, need->kind, need->key, need->url, SPAN(t->der, t->n), now);
+		revocation_store_put(in->c.db, &(struct revocation_row){ .key = need->key, .url = need->url, .kind = need->kind,
+									 .der = SPAN(t->der, t->n), .fetched_at = now }, NULL, NULL);
+		log_event(EV_REVOCATION_NEW, LOG_DEBUG, "revocation status from %s: %s", need->url, t->result == 0 ? "new" : "unchanged");
 	} else {
-		say_failed(t->url, t->info.why[0] ? t->info.why : strerror(-t->result));
+		say_failed(need->url, t->info.why[0] ? t->info.why : strerror(-t->result));
 	}
-	t->done(t->ctx, t->key, t->result < 0 ? t->result : t->result == 0);
+	t->done(t->ctx, need->key, t->result < 0 ? t->result : t->result == 0);
 	blob_unref(t->stored);
-	trust_anchors_unref(t->anchors);
 	free(t->der);
 	free(t);
 }
 
-static void blob_take(struct intake *in, enum revocation_kind kind, const char *key, const char *url, struct span der,
-		      struct span envelope, const struct digest *envelope_digest, blob_taken_fn *done, void *ctx)
+static void blob_take(struct intake *in, const struct revocation_need *need, struct span der, blob_taken_fn *done, void *ctx)
 {
 	struct take_job *t = NEW(struct take_job);
 	struct rev_blob *old;
 
-	HASH_FIND_STR(in->blobs, key, old);
-	*t = (struct take_job){ .intake = in, .kind = kind, .n = der.n, .stored = old ? blob_ref(old) : NULL, .envelope = envelope,
-				.anchors = trust_anchors_ref(in->anchors), .result = -ECANCELED, .done = done, .ctx = ctx };
-	t->facts.now = intake_clock(in, &t->facts.clock_bad);
-	if (envelope_digest)
-		t->envelope_digest = *envelope_digest;
-	(void)text_copy(t->key, sizeof(t->key), span_str(key)); /* same sizes */
-	(void)text_copy(t->url, sizeof(t->url), span_str(url));
+	HASH_FIND_STR(in->blobs, need->key, old);
+	*t = (struct take_job){ .intake = in, .need = *need, .n = der.n, .stored = old ? blob_ref(old) : NULL, .result = -ECANCELED,
+				.done = done, .ctx = ctx };
+	t->now = intake_clock(in, &t->clock_bad);
 	t->der = mem_new(der.n, 1);
-	memcpy(t->der, der.p, der.n);
+	if (der.n)
+		memcpy(t->der, der.p, der.n);
 	if (worker_submit(in->c.workers, take_work, take_done, t) < 0) {
 		t->result = -EBUSY;
 		take_done(t);
@@ -186,8 +167,7 @@ static void blob_take(struct intake *in, enum revocation_kind kind, const char *
 
 struct candidate_need {
 	struct candidate *candidate;
-	enum revocation_kind kind;
-	char url[TRUST_URL_BYTES];
+	struct revocation_need need;
 };
 
 static void on_candidate_taken(void *ctx, const char *key, int result)
@@ -215,9 +195,9 @@ static void on_candidate_need(void *ctx, const char *key, int error, const char 
 	struct candidate *c = w->candidate;
 
 	if (error == 0) {
-		blob_take(c->intake, w->kind, key, w->url, der, buf_span(&c->envelope), NULL, on_candidate_taken, c);
+		blob_take(c->intake, &w->need, der, on_candidate_taken, c);
 	} else {
-		say_failed(w->url, text);
+		say_failed(w->need.url, text);
 		on_candidate_taken(c, key, error);
 	}
 	free(w);
@@ -234,8 +214,7 @@ bool candidate_fetch_needs(struct intake *in, struct candidate *c, const struct 
 			continue;
 		struct candidate_need *w = NEW(struct candidate_need);
 		w->candidate = c;
-		w->kind = n->kind;
-		(void)text_copy(w->url, sizeof(w->url), span_str(n->url)); /* same size */
+		w->need = *n;
 		if (revocation_source_get(in->c.revocation, n->key, n->url, SPAN(n->ocsp_request, n->n_ocsp_request), c->tries == 1,
 					  on_candidate_need, w) < 0)
 			free(w);
@@ -284,8 +263,7 @@ static bool entry_needs(const struct entry *e, const char *key)
 struct entry_need {
 	struct intake *intake;
 	char id[UPDATE_ID_BYTES];
-	enum revocation_kind kind;
-	char url[TRUST_URL_BYTES];
+	struct revocation_need need;
 };
 
 /* Whatever came of it, judge again: a fresh answer may revoke, a missing one may have let the old one grow stale. */
@@ -311,11 +289,11 @@ static void on_entry_need(void *ctx, const char *key, int error, const char *tex
 	struct entry *e = entry_find(w->intake, w->id);
 
 	if (error == 0 && e) {
-		blob_take(w->intake, w->kind, key, w->url, der, SPAN_NONE, &e->u.envelope, on_entry_taken, w);
+		blob_take(w->intake, &w->need, der, on_entry_taken, w);
 		return;
 	}
 	if (error != -EAGAIN && error < 0)
-		say_failed(w->url, text);
+		say_failed(w->need.url, text);
 	on_entry_taken(w, key, error);
 }
 
@@ -328,9 +306,8 @@ void entry_refresh(struct intake *in, struct entry *e, bool force)
 		const struct revocation_need *n = &e->needs[i];
 		struct entry_need *w = NEW(struct entry_need);
 		w->intake = in;
-		w->kind = n->kind;
+		w->need = *n;
 		memcpy(w->id, e->u.id, sizeof(w->id));
-		(void)text_copy(w->url, sizeof(w->url), span_str(n->url)); /* same size */
 		if (revocation_source_get(in->c.revocation, n->key, n->url, SPAN(n->ocsp_request, n->n_ocsp_request), force,
 					  on_entry_need, w) < 0)
 			free(w);
