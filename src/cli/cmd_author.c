@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/digest.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "cli/author.h"
@@ -251,15 +252,18 @@ static int sign_block(const struct sign_args *a, struct span auth_digest, struct
 	_cleanup_buf_ struct buf pem = { 0 }, chain_pem = { 0 };
 	_cleanup_(sign_key_freep) struct sign_key *key = NULL;
 	char error[200] = "";
+	int64_t alg = 0;
 
+	if (a->alg && author_alg_parse(a->alg, &alg) < 0)
+		return cli_error("--alg is one of %s, not \"%s\"", author_alg_names(), a->alg);
 	if (files_read(a->key, FILES_CONFIG_BYTES_MAX, &pem) < 0 ||
 	    (a->chain && files_read(a->chain, FILES_CONFIG_BYTES_MAX, &chain_pem) < 0))
 		return -EINVAL;
-	int r = author_key_load(buf_span(&pem), a->alg, &key, error, sizeof(error));
+	int r = sign_key_load(buf_span(&pem), alg, &key, error, sizeof(error));
 	mem_wipe(pem.p, pem.n);
 	if (r < 0)
 		return cli_error("%s: %s", a->key, error);
-	r = author_sign(key, buf_span(&chain_pem), span_str(a->kid), auth_digest, ret, error, sizeof(error));
+	r = sign_auth_digest(key, buf_span(&chain_pem), span_str(a->kid), auth_digest, ret, error, sizeof(error));
 	return r < 0 ? cli_error("cannot sign: %s", error) : 0;
 }
 
@@ -282,8 +286,8 @@ static int build(struct sign_args *a, struct buf *ret)
 	_cleanup_buf_ struct buf manifest = { 0 }, members = { 0 }, digest = { 0 }, block = { 0 }, bare = { 0 };
 	size_t n_members = 0;
 
-	author_vendor_id(a->vendor, a->vendor_id);
-	author_class_id(a->vendor_id, a->class, a->class_id);
+	uuid_of_vendor(span_str(a->vendor), a->vendor_id);
+	uuid_of_class(a->vendor_id, span_str(a->class), a->class_id);
 	for (size_t i = 0; i < a->n_images; i++)
 		if (load_image(&a->images[i], i, &components[i]) < 0)
 			return CLI_FAILED;
@@ -328,9 +332,9 @@ static int keygen(const struct cli *cli, int argc, char **argv)
 		{ "public", required_argument, NULL, OPT_PUBLIC },
 		{ NULL, 0, NULL, 0 },
 	};
-	const char *alg = "esp256", *out = NULL, *public = NULL;
+	const char *alg = "p256", *out = NULL, *public = NULL;
 	_cleanup_buf_ struct buf pem = { 0 }, pub = { 0 };
-	char error[200] = "";
+	enum sign_key_kind kind;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "o:", options, NULL)) != -1) {
@@ -344,12 +348,16 @@ static int keygen(const struct cli *cli, int argc, char **argv)
 			return CLI_USAGE;
 	}
 	if (!out || optind != argc) {
-		(void)cli_error("usage: dormousectl author keygen [--alg %s] -o KEY.pem [--public PUB.pem]", author_alg_names());
+		(void)cli_error("author keygen wants -o KEY.pem, and takes --alg (%s) and --public PUB.pem", author_kind_names());
 		return CLI_USAGE;
 	}
-	int r = author_keygen(alg, &pem, &pub, error, sizeof(error));
+	if (author_kind_parse(alg, &kind) < 0) {
+		(void)cli_error("--alg is one of %s, not \"%s\"", author_kind_names(), alg);
+		return CLI_USAGE;
+	}
+	int r = sign_key_generate(kind, &pem, &pub);
 	if (r < 0)
-		return cli_error("%s", error);
+		return cli_error("cannot make a key: %s", strerror(-r));
 	r = files_write(out, buf_span(&pem), 0600);
 	mem_wipe(pem.p, pem.n);
 	if (r >= 0 && public)

@@ -79,10 +79,37 @@ static void add_time(struct buf *b, const char *s)
 	}
 }
 
+static void add_counts(struct buf *b, const struct json_value *o)
+{
+	int64_t n;
+
+	for (const void *it = json_first(o); it; it = json_next(o, it)) {
+		if (!json_as_int(json_iter_value(it), &n) || n == 0)
+			continue;
+		buf_printf(b, "%s%lld ", b->n ? ", " : "", (long long)n);
+		text_add_escaped(b, span_str(json_iter_key(it)), CELL_TEXT_MAX);
+	}
+}
+
+/* "entry.at": the field of an object in the item. */
+static const struct json_value *field_at(const struct json_value *item, const char *key)
+{
+	char part[64];
+	const char *dot;
+
+	while (item && (dot = strchr(key, '.'))) {
+		if (text_copy(part, sizeof(part), SPAN(key, dot - key)) < 0)
+			return NULL;
+		item = json_get(item, part);
+		key = dot + 1;
+	}
+	return item ? json_get(item, key) : NULL;
+}
+
 static char *cell(const struct json_value *item, const struct column *col)
 {
 	_cleanup_buf_ struct buf b = { 0 };
-	const struct json_value *v = json_get(item, col->key);
+	const struct json_value *v = field_at(item, col->key);
 	int64_t n, of;
 	bool yes;
 
@@ -109,6 +136,10 @@ static char *cell(const struct json_value *item, const struct column *col)
 	case COL_BOOL:
 		if (json_get_bool(item, col->key, &yes))
 			buf_add_str(&b, yes ? "yes" : "no");
+		break;
+	case COL_COUNTS:
+		if (v && json_is_object(v))
+			add_counts(&b, v);
 		break;
 	case COL_PROGRESS:
 		if (json_get_int(item, col->key, &n) && json_get_int(item, col->key2, &of) && of > 0)
@@ -199,6 +230,13 @@ static void fields_at(const struct cli *cli, const struct json_value *v, unsigne
 void out_fields(const struct cli *cli, const struct json_value *object)
 {
 	fields_at(cli, object, 0);
+}
+
+void out_cell(const struct json_value *item, const struct column *col)
+{
+	_cleanup_free_ char *s = cell(item, col);
+
+	fputs(s, stdout);
 }
 
 void out_word(const struct cli *cli, const char *word)

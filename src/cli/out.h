@@ -11,6 +11,7 @@ enum column_kind {
 	COL_TIME,                              /* RFC 3339 without milliseconds; "-" when never */
 	COL_STATE,                             /* coloured by what it means */
 	COL_BOOL,                              /* yes, no */
+	COL_COUNTS,                            /* an object of numbers: "3 queued, 4 confirmed"; zeros are left out */
 	COL_PROGRESS,                          /* "key" and "key2": sent of total, in per cent */
 };
 
@@ -24,6 +25,8 @@ struct column {
 void out_table(const struct cli *cli, const struct json_value *items, const struct column *columns, size_t n_columns);
 /* Every field of an object, one a line; objects and lists in it indented. */
 void out_fields(const struct cli *cli, const struct json_value *object);
+/* One cell, alone. */
+void out_cell(const struct json_value *item, const struct column *col);
 /* A word in the colour of what it means, when colours are on; else plain. */
 void out_word(const struct cli *cli, const char *word);
 /* Text from a peer, escaped. */
