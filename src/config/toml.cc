@@ -7,6 +7,20 @@
 #include <tuple>
 #include <vector>
 
+namespace {
+
+// Malformed text can bring the parser (3.3.0) to an assertion of its own; that refuses the file, not the daemon's life.
+struct parser_gave_up {};
+
+[[noreturn]] void give_up()
+{
+	throw parser_gave_up{};
+}
+
+} // namespace
+
+#undef NDEBUG // the library would tell the compiler that its assertions hold
+#define TOML_ASSERT(expr_) ((expr_) ? (void)0 : give_up())
 #define TOML_HEADER_ONLY 1
 #define TOML_EXCEPTIONS 0
 #define TOML_ENABLE_FORMATTERS 0
@@ -131,13 +145,38 @@ void hand_out(const std::vector<row> &rows, void (*fn)(void *, const toml_row *)
 	}
 }
 
-} // namespace
+bool gives_up(std::string_view text)
+try {
+	(void)toml::parse(text); // whatever else comes of it
+	return false;
+} catch (const parser_gave_up &) {
+	return true;
+}
 
-extern "C" int toml_read(const char *text, size_t bytes, void (*fn)(void *ctx, const struct toml_row *row), void *ctx,
-			 char *error, size_t error_bytes, unsigned *error_line)
+// The parser goes from line to line, so text cut after the line that it gives up on still makes it give up.
+unsigned line_given_up_on(std::string_view text)
+{
+	std::vector<size_t> ends;
+
+	for (size_t i = 0; i < text.size(); i++)
+		if (text[i] == '\n')
+			ends.push_back(i + 1);
+	ends.push_back(text.size());
+	size_t low = 0, high = ends.size() - 1;
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+		if (gives_up(text.substr(0, ends[middle])))
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return static_cast<unsigned>(low + 1);
+}
+
+int read_rows(std::string_view text, void (*fn)(void *, const toml_row *), void *ctx, char *error, size_t error_bytes, unsigned *error_line)
 try {
 	std::vector<row> rows;
-	auto result = toml::parse(std::string_view(bytes ? text : "", bytes));
+	auto result = toml::parse(text);
 
 	if (!result) {
 		auto what = result.error().description();
@@ -149,6 +188,18 @@ try {
 	std::stable_sort(rows.begin(), rows.end(), earlier);
 	hand_out(rows, fn, ctx);
 	return 0;
+} catch (const parser_gave_up &) {
+	(void)std::snprintf(error, error_bytes, "not TOML: incomplete or misplaced"); // fits
+	*error_line = line_given_up_on(text);
+	return -EBADMSG;
+}
+
+} // namespace
+
+extern "C" int toml_read(const char *text, size_t bytes, void (*fn)(void *ctx, const struct toml_row *row), void *ctx,
+			 char *error, size_t error_bytes, unsigned *error_line)
+try {
+	return read_rows(std::string_view(bytes ? text : "", bytes), fn, ctx, error, error_bytes, error_line);
 } catch (...) {
 	return -ENOMEM; // nothing else is thrown with TOML_EXCEPTIONS off
 }

@@ -133,6 +133,7 @@ static const struct {
 	/* not TOML */
 	{ "state_dir = '/x'\nstate_dir = '/y'", "d.toml:2: " },
 	{ "[coap\n", "d.toml:1: " },
+	{ "\n\n[.a]\nx = 1\n\n", "d.toml:3: not TOML: incomplete or misplaced" }, /* an assertion in toml++ 3.3.0 */
 	{ "x = \"\xff\"", "d.toml:1: " },
 	/* types */
 	{ "state_dir = 3", "state_dir: an integer; a string would be right" },
