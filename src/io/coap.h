@@ -100,6 +100,9 @@ int coap_error(struct coap_response *res, uint8_t code, const char *fmt, ...) __
 struct coap_etag coap_etag_of(struct span body);                 /* 8 bytes of SHA-256 */
 bool coap_etag_eq(const struct coap_etag *a, const struct coap_etag *b);
 bool coap_request_has_etag(const struct coap_request *req, const struct coap_etag *e);
+/* May this format be answered? (No Accept, or just this one.) For handlers with a choice; the endpoint turns a 2.xx answer
+ * in a format the request does not accept into 4.06 by itself. */
+bool coap_request_accepts(const struct coap_request *req, int content_format);
 /* The value of the first query option "key=value"; false = absent. "key" alone gives an empty value. */
 bool coap_query_get(const struct coap_request *req, const char *key, struct span *ret);
 bool coap_path_is(const struct coap_request *req, const char *slash_path);  /* "rd-lookup/ep" */
