@@ -12,10 +12,11 @@ static const char default_api[] = "/run/dormouse/api.sock";
 
 const struct cli_command cli_commands[] = {
 	{ "status", "", "what the gateway does now", "", cmd_status },
-	{ "devices", "[list | show ID | add ID [options] | enrol ID | remove ID | credential IDENTITY --psk-file FILE]",
-	  "the devices known here", "list show add enrol remove credential --state --name --vendor --class --hw --driver --proof "
-	  "--identity --wake --psk-file --mac-key-file --role --device", cmd_devices },
-	{ "endpoints", "[list]", "what is registered in the directory", "list", cmd_endpoints },
+	{ "devices", "[list [--state S] | show ID | add ID [options] | enrol ID | quarantine ID | retire ID | remove ID |\n"
+	  "                    credential IDENTITY [--psk-file FILE] [--mac-key-file FILE] [--role ROLE] [--device ID]]",
+	  "the devices known here", "list show add enrol quarantine retire remove credential --state --name --vendor --class --hw --driver "
+	  "--proof --identity --wake --psk-file --mac-key-file --role --device", cmd_devices },
+	{ "endpoints", "[list | show LOCATION]", "what is registered in the directory", "list show", cmd_endpoints },
 	{ "updates", "[list [--state S] | show ID | verdict ID]", "updates and their verdicts", "list show verdict --state", cmd_updates },
 	{ "approve", "UPDATE", "let an update go to its devices", "", cmd_approve },
 	{ "recall", "UPDATE --reason TEXT", "withdraw an update and stop its jobs", "--reason", cmd_recall },
