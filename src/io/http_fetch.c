@@ -409,8 +409,8 @@ static int error_of_curl(struct http_fetch *f, CURLcode code)
 		return fetch_fail(f, -ECONNRESET, "%s", why);
 	case CURLE_UNSUPPORTED_PROTOCOL:
 		return fetch_fail(f, -EACCES, "%s", why);
-	case CURLE_OUT_OF_MEMORY:
-		return fetch_fail(f, -ENOMEM, "%s", why);
+	case CURLE_OUT_OF_MEMORY:              /* what libcurl also says of a line over its own limit */
+		return f->hop.in_body ? fetch_fail(f, -ENOMEM, "%s", why) : fetch_fail(f, -EPROTO, "a header field of the server is too long");
 	default:                               /* TLS, HTTP */
 		return fetch_fail(f, -EPROTO, "%s", why);
 	}

@@ -278,17 +278,17 @@ static int judge_fields(struct http_head *h)
 int http_head_parse(char *text, size_t n, struct http_head *ret)
 {
 	struct http_head h = { 0 };
-	char *end = text + n - 2;              /* of the last CRLF, the empty line */
+	const char *end = text + n - 2;        /* of the last CRLF, the empty line */
+	char *line = text, *next;
 	int r = 0;
 
 	if (n < 4 || memcmp(end, "\r\n", 2) != 0 || memchr(text, 0, n))
 		return 400;
-	for (char *line = text, *next; r == 0 && line < end; line = next) {
-		next = memmem(line, (size_t)(text + n - line), "\r\n", 2); /* there: the head ends with one */
-		if (memchr(line, '\n', (size_t)(next - line)) || memchr(line, '\r', (size_t)(next - line)))
-			return 400;
+	for (; r == 0 && line < end && (next = strstr(line, "\r\n")); line = next) { /* there: the head ends with one */
 		*next = 0;
 		next += 2;
+		if (strpbrk(line, "\r\n"))
+			return 400;
 		r = line == text ? parse_request_line(line, &h) : parse_field(line, &h);
 	}
 	if (r == 0)
