@@ -95,6 +95,7 @@ struct suit_image {                            /* one payload that some target m
 	bool is_integrated;
 	bool is_fetched;                       /* a fetch directive uses it */
 	bool is_encrypted;                     /* encryption-info (19) set on it, or on a component copied from it */
+	bool is_bare_cipher;                   /* ... with a cipher that notices no change (AES-CTR), or one we do not know (SU-61) */
 };
 
 struct suit_manifest {                         /* for the heap or a long-lived place, not for deep stacks */

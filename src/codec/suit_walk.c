@@ -33,6 +33,7 @@ struct slot {                          /* one component on one path; compared by
 	bool has_size, has_slot, has_source, has_use_before, has_priority, is_encrypted;
 	bool is_slot_found, vendor_checked, class_checked;
 	bool copied_encrypted;         /* another component is decrypted from it */
+	bool bare_cipher, copied_bare_cipher;
 	bool fetch_is_open;            /* fetched before its digest was known: noted at the image-match */
 	struct span open_uri;
 };
@@ -259,6 +260,7 @@ static int note_image(struct walk *w, size_t slot_index, const struct slot *s, s
 	struct suit_image image = {
 		.digest = s->digest, .has_size = s->has_size, .size = s->size, .uri = uri, .is_fetched = is_fetched,
 		.is_dependency = dependency < m->n_dependencies, .is_encrypted = s->is_encrypted || s->copied_encrypted,
+		.is_bare_cipher = s->bare_cipher || s->copied_bare_cipher,
 	};
 	struct suit_image *have;
 
@@ -276,9 +278,11 @@ static int note_image(struct walk *w, size_t slot_index, const struct slot *s, s
 	}
 	if (have) {
 		image.is_encrypted |= have->is_encrypted;
+		image.is_bare_cipher |= have->is_bare_cipher;
 		if (is_fetched)
 			*have = image;
 		have->is_encrypted = image.is_encrypted;
+		have->is_bare_cipher = image.is_bare_cipher;
 		return image.is_integrated ? check_integrated(w, &image) : 0;
 	}
 	if (m->n_images == SUIT_IMAGES_MAX)
@@ -388,8 +392,30 @@ static int skip_parameter(struct walk *w, struct cbor *c, int64_t label, struct 
 	}
 }
 
+/* Does the COSE_Encrypt in encryption-info name a content algorithm with a tag: AES-GCM, AES-CCM, ChaCha20/Poly1305? */
+static bool is_aead(struct span info)
+{
+	struct cbor c = cbor_reader(info);
+	int64_t alg = 0;
+
+	if (cbor_check(info, 0, NULL) < 0 || cbor_tag(&c) != 96 || cbor_array(&c) < 3)
+		return false;
+	struct span headers = cbor_bytes(&c);
+	if (!cbor_ok(&c) || cbor_check(headers, 0, NULL) < 0)
+		return false;
+	struct cbor map = cbor_reader(headers);
+	for (size_t n = cbor_map(&map); n > 0 && cbor_ok(&map) && cbor_peek(&map) != CBOR_TEXT; n--) {
+		if (cbor_int(&map) == 1 && cbor_peek(&map) != CBOR_TEXT)
+			alg = cbor_int(&map);
+		else
+			(void)cbor_skip(&map);
+	}
+	return (alg >= 1 && alg <= 3) || (alg >= 10 && alg <= 13) || alg == 24 || (alg >= 30 && alg <= 33);
+}
+
 static int read_parameter(struct walk *w, struct cbor *c, int64_t label, struct frame *f, struct slot *s)
 {
+	struct span info;
 	size_t source = 0;
 
 	switch (label) {
@@ -417,7 +443,9 @@ static int read_parameter(struct walk *w, struct cbor *c, int64_t label, struct 
 		s->has_size = true;
 		return 0;
 	case PARAM_ENCRYPTION:
-		s->is_encrypted = cbor_bytes(c).n > 0;
+		info = cbor_bytes(c);
+		s->is_encrypted = info.n > 0;
+		s->bare_cipher = s->is_encrypted && !is_aead(info);
 		return 0;
 	case PARAM_URI:
 		s->uri = cbor_text(c);
@@ -522,6 +550,7 @@ static void lay_over(struct slot *to, const struct slot *from, int label)
 		break;
 	case PARAM_ENCRYPTION:
 		to->is_encrypted = from->is_encrypted;
+		to->bare_cipher = from->bare_cipher;
 		break;
 	case PARAM_URI:
 		to->uri = from->uri;
@@ -673,10 +702,13 @@ static void on_copy(struct walk *w, struct slot *path, const struct slot *s)
 	if (!s->has_source || !s->is_encrypted)
 		return;
 	path[s->source].copied_encrypted = true;
+	path[s->source].copied_bare_cipher |= s->bare_cipher;
 	for (size_t i = 0; i < w->m->n_images; i++) {
 		struct suit_image *image = &w->m->images[i];
-		if (image->is_dependency == is_dependency && image->component == (is_dependency ? dependency : s->source))
-			image->is_encrypted = true;
+		if (image->is_dependency != is_dependency || image->component != (is_dependency ? dependency : s->source))
+			continue;
+		image->is_encrypted = true;
+		image->is_bare_cipher |= s->bare_cipher;
 	}
 }
 

@@ -16,41 +16,28 @@ static const char *id_text(struct span id, char ret[static TEXT_UUID_BYTES])
 	return ret;
 }
 
-static void component_name(const struct suit_component *c, struct buf *ret)
-{
-	struct buf text = { 0 };
-
-	suit_component_text(c->id, &text);
-	text_add_escaped(ret, buf_span(&text), 48);
-	buf_done(&text);
-}
-
 /* ---- the anchor's rights ---- */
 
+/* One component whose vendor and class are checked in the shared sequence binds the whole manifest: a condition that
+ * fails there ends every procedure. Further components (external storage, a second core) need no check of their own. */
 static bool right_identity(const struct trust_anchor *a, const struct suit_manifest *m, struct verdict *v)
 {
+	const char *lacks = "vendor and class ids";
+	size_t n_checked = 0;
+
 	for (size_t i = 0; i < m->n_components; i++) {
 		const struct suit_component *c = &m->components[i];
-		_cleanup_buf_ struct buf name = { 0 };
-		if (c->checks_vendor && c->checks_class)
-			continue;
-		component_name(c, &name);
-		const char *lacks = c->checks_vendor ? "class" : c->checks_class ? "vendor" : "vendor and class";
-		if (v)
-			rule_add(v, "SU-14", "identity", a->requires_no_identity ? RULE_WARN : RULE_FAIL,
-				 "component '%s': the shared sequence does not check the %s id%s", buf_str(&name), lacks,
-				 a->requires_no_identity ? "; the anchor is exempt" : "");
-		return a->requires_no_identity;
+		n_checked += c->checks_vendor && c->checks_class;
+		if (c->checks_vendor != c->checks_class)
+			lacks = c->checks_vendor ? "the class id" : "the vendor id";
 	}
-	if (m->n_components == 0 && !a->requires_no_identity) {
-		if (v)
-			rule_add(v, "SU-14", "identity", RULE_FAIL, "the manifest has no component of its own, so it checks no vendor and class");
-		return false;
-	}
-	if (v)
-		rule_add(v, "SU-14", "identity", RULE_PASS, "the shared sequence checks vendor and class of %zu component%s", m->n_components,
-			 m->n_components == 1 ? "" : "s");
-	return true;
+	if (v && n_checked)
+		rule_add(v, "SU-14", "identity", RULE_PASS, "the shared sequence checks vendor and class (%zu of %zu component%s)", n_checked,
+			 m->n_components, m->n_components == 1 ? "" : "s");
+	else if (v)
+		rule_add(v, "SU-14", "identity", a->requires_no_identity ? RULE_WARN : RULE_FAIL, "the shared sequence does not check %s%s", lacks,
+			 a->requires_no_identity ? "; the anchor is exempt" : ", so it would fit any node");
+	return n_checked || a->requires_no_identity;
 }
 
 /* The first id outside the anchor's lists; false when all are inside. */
@@ -131,27 +118,33 @@ bool judge_rights(const struct trust_anchor *a, const struct suit_manifest *m, s
 
 /* ---- payloads ---- */
 
+/* A digest is what everything hangs on. Authenticated encryption is the one excuse, and then the node alone can
+ * check: the gateway has no key, so it does not fetch such a payload, nor one without a size. */
 static void payload_rules(struct judge *j, const struct suit_manifest *m)
 {
-	size_t n = 0;
+	size_t n = 0, n_not_ours = 0;
 
 	for (size_t i = 0; i < m->n_images; i++) {
 		const struct suit_image *img = &m->images[i];
 		if (!img->is_fetched)
 			continue;
 		n++;
-		if (img->is_encrypted && !img->digest.bytes.n) {
-			rule_add(j->v, "SU-61", "encrypted payload", RULE_FAIL, "payload %zu is encrypted and has no digest of its ciphertext", i + 1);
+		if (img->is_encrypted && img->is_bare_cipher && !img->digest.bytes.n) {
+			rule_add(j->v, "SU-61", "encrypted payload", RULE_FAIL,
+				 "payload %zu is encrypted with a cipher that notices no change, and has no digest", i + 1);
 			return;
 		}
-		/* What stands in the envelope has its size; only the manifest is signed, so it needs a digest too (SU-18). */
-		if (!img->digest.bytes.n || (!img->has_size && !img->is_integrated)) {
-			rule_add(j->v, "SU-19", "digest and size", RULE_FAIL, "payload %zu is to be fetched without a %s to check it by", i + 1,
-				 img->digest.bytes.n ? "size" : "digest");
+		if (!img->digest.bytes.n && !img->is_encrypted) { /* also integrated ones: only the manifest is signed (SU-18) */
+			rule_add(j->v, "SU-19", "digest and size", RULE_FAIL, "payload %zu has no digest to check it by", i + 1);
 			return;
 		}
+		n_not_ours += !img->digest.bytes.n || (!img->has_size && !img->is_integrated);
 	}
-	rule_add(j->v, "SU-19", "digest and size", RULE_PASS, "known for each of %zu payload%s", n, n == 1 ? "" : "s");
+	if (n_not_ours)
+		rule_add(j->v, "SU-19", "digest and size", RULE_WARN, "%zu of %zu payloads lack a size or digest, so the gateway will not fetch them",
+			 n_not_ours, n);
+	else
+		rule_add(j->v, "SU-19", "digest and size", RULE_PASS, "known for each of %zu payload%s", n, n == 1 ? "" : "s");
 }
 
 static void integrated_rules(struct judge *j, const struct suit_manifest *m)
