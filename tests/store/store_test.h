@@ -39,7 +39,7 @@ static int scratch_drop(void **state)
 
 static inline const char *in_scratch(const char *name)
 {
-	static char path[4][160];
+	static char path[4][256];
 	static unsigned i;
 
 	i = (i + 1) % 4;
