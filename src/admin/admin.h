@@ -1,0 +1,40 @@
+/* admin/admin.h - the people's side: one route table over the nouns, answered as JSON over HTTP (Unix socket and
+ * TCP, man dormouse-rest.7) and as CBOR over coaps (man dormouse-coap.7), the event stream, and metrics. Owns the HTTP
+ * server. Everything else is borrowed and outlives it. Loop thread. */
+#pragma once
+#include "config/config.h"
+#include "directory/devices.h"
+#include "directory/registry.h"
+#include "intake/intake.h"
+#include "io/coap_endpoint.h"
+#include "rollout/rollout_run.h"
+#include "store/audit_log.h"
+#include "store/image_cache.h"
+#include "upstream/upstream.h"
+
+struct admin;
+
+struct admin_config {
+	struct loop *loop;
+	struct worker_pool *workers;
+	const struct config *config;           /* at start; later admin_set_config() */
+	struct db *db;
+	struct devices *devices;
+	struct registry *registry;
+	struct intake *intake;
+	struct rollout_run *rollout;
+	struct upstream *upstream;
+	struct image_cache *images;
+	struct audit_log *audit;
+	struct coap_endpoint *coap;            /* NULL = no CoAP admin */
+	/* Read the configuration again; error text in ret when it was refused. */
+	int (*reload)(void *ctx, struct buf *ret);
+	const char *(*coap_address)(void *ctx, size_t i);
+	void *ctx;
+};
+
+/* error: text for people when it fails. */
+int admin_open(const struct admin_config *c, struct admin **ret, struct buf *error);
+struct admin *admin_close(struct admin *a);
+void admin_set_config(struct admin *a, const struct config *c);
+const char *admin_http_address(struct admin *a, size_t i);     /* with the real port; NULL past the end */

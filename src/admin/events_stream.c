@@ -1,0 +1,159 @@
+/* Server-Sent Events (WHATWG HTML, "server-sent events"): every operator event of the log, with an id so that a reader
+ * that lost the connection asks for what it missed. A slow reader loses events, never the daemon its memory. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+#include "admin/api.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "base/text.h"
+
+enum { RING_EVENTS = 1000, TYPES_BYTES = 256, KEEPALIVE_MS = 15000 };
+
+struct kept {
+	uint64_t id;
+	const char *slug;
+	char *data;                            /* JSON, one line */
+};
+
+struct reader {
+	struct events_stream *owner;
+	struct http_stream *stream;
+	char types[TYPES_BYTES];               /* ",a,b,"; empty = all */
+	uint64_t n_lost;
+	struct reader *prev, *next;
+};
+
+struct events_stream {
+	struct kept ring[RING_EVENTS];
+	uint64_t n_events;                     /* ids are 1 ... n_events */
+	struct reader *readers;
+	struct loop_timer *keepalive;
+};
+
+static bool is_wanted(const struct reader *r, const char *slug)
+{
+	char needle[64];
+
+	if (!r->types[0])
+		return true;
+	(void)snprintf(needle, sizeof(needle), ",%s,", slug); /* slugs are short */
+	return strstr(r->types, needle) != NULL;
+}
+
+static void send_event(struct reader *r, const struct kept *k)
+{
+	_cleanup_buf_ struct buf b = { 0 };
+
+	if (!is_wanted(r, k->slug))
+		return;
+	buf_printf(&b, "id: %llu\nevent: %s\ndata: %s\n\n", (unsigned long long)k->id, k->slug, k->data);
+	if (http_stream_send(r->stream, buf_span(&b)) < 0) {
+		r->n_lost++;
+		metric_add(METRIC_EVENTS_DROPPED, 1);
+	}
+}
+
+static void on_event(void *ctx, const struct log_record *rec)
+{
+	struct events_stream *s = ctx;
+	struct buf b = { 0 };
+	struct json_out o = json_writer(&b);
+	struct reader *r, *tmp;
+
+	if (rec->event == EV_GENERIC)
+		return;
+	struct kept *k = &s->ring[s->n_events % RING_EVENTS];
+	free(k->data);
+	k->id = ++s->n_events;
+	k->slug = event_slug(rec->event);
+	json_open_object(&o, NULL);
+	json_str(&o, "event", k->slug);
+	api_put_wall(&o, "at", rec->at);
+	json_int(&o, "priority", rec->priority);
+	json_str(&o, "text", rec->text);
+	json_open_object(&o, "fields");
+	for (size_t i = 0; i < rec->n_fields; i++)
+		json_str(&o, rec->fields[i].name, rec->fields[i].value);
+	json_close_object(&o);
+	json_close_object(&o);
+	k->data = mem_strdup(buf_str(&b));
+	buf_done(&b);
+	DL_FOREACH_SAFE(s->readers, r, tmp)
+		send_event(r, k);
+}
+
+static void on_keepalive(void *ctx)
+{
+	struct events_stream *s = ctx;
+	struct reader *r, *tmp;
+
+	DL_FOREACH_SAFE(s->readers, r, tmp)
+		(void)http_stream_send(r->stream, SPAN_LIT(": still here\n\n")); /* a slow reader needs none */
+	loop_timer_set(s->keepalive, KEEPALIVE_MS);
+}
+
+static void on_closed(void *ctx)
+{
+	struct reader *r = ctx;
+
+	DL_DELETE(r->owner->readers, r);
+	free(r);
+}
+
+void events_stream_serve(struct events_stream *s, struct http_exchange *x, const char *last_event_id, const char *last, const char *types)
+{
+	uint64_t from = s->n_events, n;
+	struct reader *r = NEW(struct reader);
+
+	r->owner = s;
+	if (types && types[0])
+		(void)snprintf(r->types, sizeof(r->types), ",%s,", types); /* clipped: fewer events */
+	if (last_event_id && text_parse_u64(span_str(last_event_id), UINT64_MAX, &n, 0) == 0)
+		from = n <= s->n_events ? n : 0; /* an id of an earlier life: everything */
+	else if (last && text_parse_u64(span_str(last), RING_EVENTS, &n, 0) == 0)
+		from = n < s->n_events ? s->n_events - n : 0;
+	if (s->n_events > RING_EVENTS && from < s->n_events - RING_EVENTS)
+		from = s->n_events - RING_EVENTS;
+	http_reply_header(x, "Cache-Control", "no-store");
+	r->stream = http_stream_open(x, "text/event-stream", on_closed, r);
+	if (!r->stream) {
+		free(r);
+		return;
+	}
+	DL_APPEND(s->readers, r);
+	(void)http_stream_send(r->stream, SPAN_LIT("retry: 2000\n\n")); /* the first bytes always fit */
+	for (uint64_t id = from; id < s->n_events; id++)
+		send_event(r, &s->ring[id % RING_EVENTS]);
+}
+
+struct events_stream *events_stream_open(struct loop *l)
+{
+	struct events_stream *s = NEW(struct events_stream);
+
+	s->keepalive = loop_timer_new(l, on_keepalive, s);
+	loop_timer_set(s->keepalive, KEEPALIVE_MS);
+	log_set_observer(on_event, s);
+	return s;
+}
+
+struct events_stream *events_stream_close(struct events_stream *s)
+{
+	struct reader *r, *tmp;
+
+	if (!s)
+		return NULL;
+	log_set_observer(NULL, NULL);
+	loop_timer_free(s->keepalive);
+	DL_FOREACH_SAFE(s->readers, r, tmp) {
+		http_stream_close(r->stream);
+		DL_DELETE(s->readers, r);
+		free(r);
+	}
+	for (size_t i = 0; i < RING_EVENTS; i++)
+		free(s->ring[i].data);
+	free(s);
+	return NULL;
+}

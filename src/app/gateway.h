@@ -1,0 +1,63 @@
+/* app/gateway.h - the daemon put together: every module in one visible list, started in order and stopped in
+ * reverse, and the callbacks by which neighbours that do not see each other meet. */
+#pragma once
+#include "admin/admin.h"
+#include "config/config.h"
+#include "delivery/coap_pull.h"
+#include "directory/devices.h"
+#include "directory/rd_coap.h"
+#include "directory/registry.h"
+#include "intake/intake.h"
+#include "io/coap_endpoint.h"
+#include "io/http_client.h"
+#include "io/loop.h"
+#include "io/service.h"
+#include "io/worker.h"
+#include "rollout/rollout_run.h"
+#include "store/audit_log.h"
+#include "store/db.h"
+#include "store/image_cache.h"
+#include "trust/trust.h"
+#include "upstream/revocation_source.h"
+#include "upstream/upstream.h"
+
+struct gateway {
+	struct config *config;                 /* owned; replaced by a reload */
+	struct loop *loop;
+	struct service *service;
+	struct worker_pool *workers;
+	struct db *db;
+	struct loop_io *db_io;
+	struct audit_log *audit;
+	struct image_cache *images;
+	struct trust_anchors *anchors;
+	struct http_client *http;
+	struct upstream *upstream;
+	struct revocation_source *revocation;
+	struct intake *intake;
+	struct devices *devices;
+	struct registry *registry;
+	struct coap_endpoint *coap;
+	struct rd_coap *rd;
+	struct rollout_world world;
+	struct rollout_run *rollout;
+	struct delivery_driver *coap_pull;
+	struct admin *admin;
+	struct loop_signal *signals[3];
+	struct loop_timer *status_timer;
+	size_t n_started;
+};
+
+/* 0, or -errno with the reason logged and everything stopped again. Takes config. */
+int gateway_start(struct gateway *g, struct config *config);
+int gateway_run(struct gateway *g);
+void gateway_stop(struct gateway *g);
+
+/* app/anchors.c: the configured anchors with their files read; error says which one and why. */
+int gateway_anchors_load(const struct config *c, struct trust_anchors **ret, struct buf *error);
+/* CRLs shipped by hand for the anchors, handed to the intake. */
+int gateway_crls_load(const struct config *c, struct intake *in, struct buf *error);
+/* app/world.c: what rollout asks of directory and intake. */
+void gateway_world_init(struct gateway *g);
+/* app/reload.c: read the file again; what can change while running does; text says what changed or what is wrong. */
+int gateway_reload(struct gateway *g, struct buf *text);
