@@ -407,8 +407,6 @@ static int error_of_curl(struct http_fetch *f, CURLcode code)
 	case CURLE_RECV_ERROR:
 	case CURLE_SEND_ERROR:
 		return fetch_fail(f, -ECONNRESET, "%s", why);
-	case CURLE_UNSUPPORTED_PROTOCOL:
-		return fetch_fail(f, -EACCES, "%s", why);
 	case CURLE_OUT_OF_MEMORY:              /* what libcurl also says of a line over its own limit */
 		return f->hop.in_body ? fetch_fail(f, -ENOMEM, "%s", why) : fetch_fail(f, -EPROTO, "a header field of the server is too long");
 	default:                               /* TLS, HTTP */
@@ -448,6 +446,8 @@ int fetch_hop_end(struct http_fetch *f, CURLcode code)
 		return f->error;
 	if (code != CURLE_OK && !hop->enough)
 		return error_of_curl(f, code);
+	if (!hop->in_body)                     /* libcurl takes half a head for a whole one */
+		return fetch_fail(f, -ECONNRESET, "the answer ended within its head");
 	if (hop->is_redirect)
 		return follow_redirect(f);
 	if (hop->status == 206 && f->off != hop->last + 1)
