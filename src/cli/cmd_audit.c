@@ -184,13 +184,25 @@ static int verify_state(const char *dir)
 	return CLI_OK;
 }
 
-static int verify(const struct audit_args *args, int argc, char **argv)
+/* Nothing named: the state directory of the daemon that we can ask, when it is on this machine. */
+static int verify_daemon(const struct cli *cli)
+{
+	__attribute__((cleanup(api_answer_done))) struct api_answer a = { 0 };
+	int r = api_call(cli, "GET", "status", SPAN_NONE, &a);
+
+	if (r != CLI_OK)
+		return r;
+	const char *dir = a.doc ? json_get_str(json_root(a.doc), "state_dir") : NULL;
+	return dir ? verify_state(dir) : cli_error("the daemon does not tell its state directory: give --state DIR");
+}
+
+static int verify(const struct cli *cli, const struct audit_args *args, int argc, char **argv)
 {
 	struct tlog_key key;
 	int worst = CLI_OK;
 
 	if (!args->state && optind == argc)
-		return cli_usage("audit");
+		return verify_daemon(cli);
 	if (args->state)
 		worst = verify_state(args->state);
 	if (optind < argc && load_key(args->key, &key) != CLI_OK)
@@ -210,7 +222,7 @@ int cmd_audit(const struct cli *cli, int argc, char **argv)
 	if (parse(argc, argv, &args) != CLI_OK)
 		return CLI_USAGE;
 	if (!strcmp(verb, "verify"))
-		return verify(&args, argc, argv);
+		return verify(cli, &args, argc, argv);
 	if (!strcmp(verb, "prove") && optind + 1 == argc)
 		return prove(cli, argv[optind], &args);
 	if (optind != argc)

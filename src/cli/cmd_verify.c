@@ -166,8 +166,8 @@ static int load_anchors(const struct question *q, struct trust_anchors **ret)
 		a = files_anchors_new();
 	}
 	if (q->n_mac_key)
-		files_anchors_add_mac(a, SPAN(q->mac_key, q->n_mac_key));
-	return files_anchors_build(a, ret);
+		files_anchors_add_mac(a, "mac-key", SPAN(q->mac_key, q->n_mac_key));
+	return files_anchors_build(a, q->device != NULL, ret);
 }
 
 /* SU-19: is this file one of the payloads the manifest names? Changes the outcome to rejected when it is not. */

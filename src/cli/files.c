@@ -183,7 +183,7 @@ struct anchor_file {
 	char **vendor_ids, **class_ids, **hosts;       /* NULL-terminated, owned */
 	enum revocation_mode mode;
 	uint32_t grace_s;
-	bool require_eku, no_identity;
+	bool require_eku, no_identity, is_narrowed;
 };
 
 struct files_anchors {
@@ -241,9 +241,9 @@ static struct anchor_file *add(struct files_anchors *a, const char *name)
 	return &a->all[a->n++];
 }
 
-void files_anchors_add_mac(struct files_anchors *a, struct span key)
+void files_anchors_add_mac(struct files_anchors *a, const char *name, struct span key)
 {
-	buf_add(&add(a, "mac-key")->mac_key, key);
+	buf_add(&add(a, name)->mac_key, key);
 }
 
 static int list_from_json(const char *file, const struct json_value *o, const char *key, char ***list)
@@ -283,6 +283,7 @@ static int narrow_from(const char *file, const struct json_value *o, struct anch
 		(void)cli_error("%s: \"revocation\" is hard, grace, or soft, not \"%s\"", file, mode);
 		return -EINVAL;
 	}
+	f->is_narrowed = true;
 	f->mode = (enum revocation_mode)m;
 	if (json_get_int(o, "grace_s", &grace))
 		f->grace_s = grace < 0 ? 0 : grace > UINT32_MAX ? UINT32_MAX : (uint32_t)grace;
@@ -314,7 +315,7 @@ static int narrow(const char *dir, const char *name, struct anchor_file *f)
 
 static bool is_anchor_name(const char *name)
 {
-	static const char *const ends[] = { ".pem", ".crt", ".cer", ".pub", ".cosekey" };
+	static const char *const ends[] = { ".pem", ".crt", ".cer", ".pub", ".cosekey", ".hex" };
 	const char *dot = strrchr(name, '.');
 
 	for (size_t i = 0; name[0] != '.' && dot && i < sizeof(ends) / sizeof(*ends); i++)
@@ -335,8 +336,9 @@ static int load_one(struct files_anchors *a, const char *dir, const char *file)
 	}
 	if (dot)
 		*dot = '\0';
+	bool is_mac = !strcmp(file + strlen(name), ".hex");
 	struct anchor_file *f = add(a, name);
-	int r = files_read(path, FILES_CONFIG_BYTES_MAX, &f->pem);
+	int r = is_mac ? files_read_binary(path, FILES_CONFIG_BYTES_MAX, &f->mac_key) : files_read(path, FILES_CONFIG_BYTES_MAX, &f->pem);
 	return r < 0 ? r : narrow(dir, name, f);
 }
 
@@ -399,7 +401,7 @@ int files_anchors_load(const char *path, struct files_anchors **ret)
 	return 0;
 }
 
-int files_anchors_build(const struct files_anchors *a, struct trust_anchors **ret)
+int files_anchors_build(const struct files_anchors *a, bool must_identify, struct trust_anchors **ret)
 {
 	_cleanup_free_ struct trust_anchor_config *configs = NEW_N(struct trust_anchor_config, a->n + 1);
 	static const char *const none[] = { NULL };
@@ -417,7 +419,7 @@ int files_anchors_build(const struct files_anchors *a, struct trust_anchors **re
 			.mode = f->mode,
 			.grace_s = f->grace_s,
 			.require_eku_code_signing = f->require_eku,
-			.requires_no_identity = f->no_identity,
+			.requires_no_identity = f->is_narrowed ? f->no_identity : !must_identify,
 		};
 	}
 	int r = trust_anchors_build(configs, a->n, ret, error, sizeof(error));

@@ -18,15 +18,17 @@ int files_read_line(const char *path, struct buf *ret);
 int files_write(const char *path, struct span bytes, unsigned mode);
 
 /* Anchors as configured by a directory of PEM files (or one PEM file): each file is an anchor named after it that may
- * sign for any vendor; NAME.json beside it narrows that: {"vendor_ids":[...], "class_ids":[...], "hosts":[...],
- * "revocation":"hard|grace|soft", "grace_s":N, "require_code_signing":bool, "allow_unidentified":bool}. */
+ * sign for any vendor, and for nobody in particular (SU-14: whether an update is for a node is a matter of --device);
+ * NAME.json beside it narrows that: {"vendor_ids":[...], "class_ids":[...], "hosts":[...], "revocation":"hard|grace|soft",
+ * "grace_s":N, "require_code_signing":bool, "allow_unidentified":bool}. A file NAME.hex is an HMAC key. */
 struct files_anchors;
 int files_anchors_load(const char *path, struct files_anchors **ret);
 struct files_anchors *files_anchors_free(struct files_anchors *a);
 /* One more, a symmetric key: for Mac0 envelopes. */
-void files_anchors_add_mac(struct files_anchors *a, struct span key);
+void files_anchors_add_mac(struct files_anchors *a, const char *name, struct span key);
 struct files_anchors *files_anchors_new(void);
 size_t files_anchors_n(const struct files_anchors *a);
-int files_anchors_build(const struct files_anchors *a, struct trust_anchors **ret);
+/* must_identify: no anchor is exempt from SU-14, but where its NAME.json says so. */
+int files_anchors_build(const struct files_anchors *a, bool must_identify, struct trust_anchors **ret);
 
 static inline void files_anchors_freep(struct files_anchors **a) { files_anchors_free(*a); }

@@ -27,7 +27,7 @@ const struct cli_command cli_commands[] = {
 	{ "images", "[list]", "what is in the cache", "list", cmd_images },
 	{ "sources", "[list | poll NAME]", "where updates come from", "list poll", cmd_sources },
 	{ "events", "[-f] [-n LAST] [--kind SLUG,...]", "what happens, live with -f", "-f --follow --kind --last", cmd_events },
-	{ "audit", "[list [--subject S] | checkpoint | key | prove SUBJECT [-o FILE] | verify FILE... --key KEY | verify --state DIR]",
+	{ "audit", "[list [--subject S] | checkpoint | key | prove SUBJECT [-o FILE] | verify [FILE... --key KEY | --state DIR]]",
 	  "the log of what was done, and its proofs", "list checkpoint key prove verify --key --state --subject --output", cmd_audit },
 	{ "config", "reload", "read the configuration again", "reload", cmd_config },
 	{ "health", "", "is everything well? exit 0 only if so", "", cmd_health },
