@@ -13,6 +13,12 @@ def pages():
     return [name for name in tracked() if re.fullmatch(r"man/[\w.-]+\.[1-8]", name)]
 
 
+def check_installed():
+    for name in pages():
+        if f"'{name[4:]}'" not in read("man/meson.build"):
+            problem(f"{name}: not in man/meson.build, so not installed")
+
+
 def check_rendering():
     mandoc, groff = shutil.which("mandoc"), shutil.which("groff")
     for name in pages():
@@ -61,6 +67,7 @@ def check_keys(program):
 
 
 def main():
+    check_installed()
     check_rendering()
     n = check_keys(sys.argv[1])
     finish(f"{len(pages())} man pages, {n} keys")
