@@ -845,8 +845,12 @@ static int try_each(struct walk *w, struct cbor c, const struct frame *f, uint64
 		if (!cbor_ok(&c) || (is_nil && n != 1))
 			return malformed(w);
 		r = count_command(w);
-		if (r == 0)
+		if (r == 0 && n > 1) {
 			r = paths_clone(w, *set, &branch);
+		} else {
+			branch = *set; /* the last branch may have the originals */
+			*set = 0;
+		}
 		if (r == 0 && !is_nil)
 			r = walk_commands(w, sequence, &inner, &branch);
 		if (r == 0)
@@ -854,7 +858,6 @@ static int try_each(struct walk *w, struct cbor c, const struct frame *f, uint64
 		if (r < 0)
 			return r;
 	}
-	paths_free(w, *set);
 	*set = out;
 	return 0;
 }
