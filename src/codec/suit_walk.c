@@ -825,38 +825,41 @@ static int run_sequence(struct walk *w, struct span sequence, const struct frame
 	return 0;
 }
 
+/* A bstr, or nil for the last one. */
+static int read_branch(struct walk *w, struct cbor *c, bool is_last, struct span *ret)
+{
+	*ret = SPAN_NONE;
+	if (is_last && cbor_is_null(c))
+		cbor_null(c);
+	else
+		*ret = cbor_bytes(c);
+	return cbor_ok(c) ? 0 : malformed(w);
+}
+
+/* Each branch but the last leaves copies of its paths to the next one, so paths stay in the order of branches. */
 static int try_each(struct walk *w, struct cbor c, const struct frame *f, uint64_t current, walk_set *set)
 {
 	size_t n = cbor_array(&c);
 	walk_set out = 0;
-	int r = 0;
 
 	if (!cbor_ok(&c) || n == 0)
 		return malformed(w);
 	for (; n > 0; n--) {
 		struct frame inner = { .current = current, .depth = f->depth + 1 };
-		walk_set branch;
-		bool is_nil = cbor_is_null(&c);
-		struct span sequence = SPAN_NONE;
-		if (is_nil)
-			cbor_null(&c);
-		else
-			sequence = cbor_bytes(&c);
-		if (!cbor_ok(&c) || (is_nil && n != 1))
-			return malformed(w);
-		r = count_command(w);
-		if (r == 0 && n > 1) {
-			r = paths_clone(w, *set, &branch);
-		} else {
-			branch = *set; /* the last branch may have the originals */
-			*set = 0;
-		}
-		if (r == 0 && !is_nil)
-			r = walk_commands(w, sequence, &inner, &branch);
+		walk_set rest = 0;
+		struct span sequence;
+		int r = read_branch(w, &c, n == 1, &sequence);
 		if (r == 0)
-			r = paths_merge(w, &out, branch);
+			r = count_command(w);
+		if (r == 0 && n > 1)
+			r = paths_clone(w, *set, &rest);
+		if (r == 0 && sequence.p)
+			r = walk_commands(w, sequence, &inner, set);
+		if (r == 0)
+			r = paths_merge(w, &out, *set);
 		if (r < 0)
 			return r;
+		*set = rest;
 	}
 	*set = out;
 	return 0;
