@@ -116,8 +116,11 @@ bool revocation_ocsp_is_signed(const struct revocation_path *p, OCSP_BASICRESP *
 	} else if (p->policy->auth_level > 0 && sigalg_is_weak(bs)) {
 		(void)snprintf(why, X509_WHY_BYTES, "the OCSP answer is signed with a weak digest");
 	} else if (OCSP_basic_verify(bs, p->chain, store, 0) != 1) { /* it can be negative (RV-9) */
-		const char *reason = ERR_reason_error_string(ERR_peek_last_error());
-		(void)snprintf(why, X509_WHY_BYTES, "the OCSP answer does not verify: %s", reason ? reason : "wrong signature");
+		const char *data = NULL;
+		int flags = 0;
+		const char *reason = ERR_reason_error_string(ERR_peek_last_error_all(NULL, NULL, NULL, &data, &flags));
+		(void)snprintf(why, X509_WHY_BYTES, "the OCSP answer does not verify: %s%s%s", reason ? reason : "wrong signature",
+			       data && (flags & ERR_TXT_STRING) && *data ? "; " : "", data && (flags & ERR_TXT_STRING) ? data : "");
 	} else if (responder_is_revoked(p, bs)) {
 		(void)snprintf(why, X509_WHY_BYTES, "the OCSP responder's own certificate is revoked");
 	} else {

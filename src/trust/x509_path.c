@@ -80,7 +80,8 @@ STACK_OF(X509) *x509_chain_parse(const struct span *der, size_t n)
 	return chain;
 }
 
-/* A missing key identifier only costs search time: names and signatures still chain. What a trust anchor
+/* A missing key identifier only costs search time: names and signatures still chain; an empty alternative name is a
+ * name that nobody reads here, and real OCSP responders have it. What a trust anchor
  * says about itself binds nobody: it is trusted as name and key (RFC 5280 6.1.1), and the configuration chose it. */
 int x509_tolerate(int ok, X509_STORE_CTX *ctx)
 {
@@ -92,6 +93,7 @@ int x509_tolerate(int ok, X509_STORE_CTX *ctx)
 	switch (X509_STORE_CTX_get_error(ctx)) {
 	case X509_V_ERR_MISSING_AUTHORITY_KEY_IDENTIFIER:
 	case X509_V_ERR_MISSING_SUBJECT_KEY_IDENTIFIER:
+	case X509_V_ERR_EMPTY_SUBJECT_ALT_NAME:
 		break;
 	case X509_V_ERR_CA_CERT_MISSING_KEY_USAGE:
 	case X509_V_ERR_CA_BCONS_NOT_CRITICAL:
