@@ -131,11 +131,11 @@ const struct schema_key schema_keys[] = {
 	  .line = "Permissions of the Unix sockets; who may write to them may administer" },
 
 	{ T_ADMIN, "credentials_file", C_(admin.credentials_file), STRING_(SYNTAX_PATH), .def = "", RESTART_,
-	  .line = "Lines of identity, role (read or admin) and hex key for DTLS; readable by the daemon alone" },
+	  .line = "Lines of identity, role (viewer or admin) and hex key for DTLS; readable by the daemon alone" },
 	{ T_ADMIN, "coap", C_(admin.coap), BOOL_, .def = "false", RESTART_,
 	  .line = "Serve administration over coaps to the identities in credentials_file" },
 
-	{ T_CACHE, "quota_bytes", C_(cache.quota_bytes), BYTES_(MIB, 1ull << 50), .def = "2 GiB", RESTART_,
+	{ T_CACHE, "quota_bytes", C_(cache.quota_bytes), BYTES_(MIB, 1ull << 50), .def = "2 GiB",
 	  .line = "Disk space for images; unused ones give way" },
 	{ T_CACHE, "image_max_bytes", C_(cache.image_max_bytes), BYTES_(KIB, 1ull << 40), .def = "64 MiB", RESTART_,
 	  .line = "Largest image accepted" },

@@ -135,6 +135,7 @@ static const struct {
 	{ "[coap\n", "d.toml:1: " },
 	{ "\n\n[.a]\nx = 1\n\n", "d.toml:3: not TOML: incomplete or misplaced" }, /* an assertion in toml++ 3.3.0 */
 	{ "x = \"\xff\"", "d.toml:1: " },
+	{ "x = 2\xc9\xac\n", "d.toml:1: " }, /* a hole in the tables of toml++ 3.3.0 */
 	/* types */
 	{ "state_dir = 3", "state_dir: an integer; a string would be right" },
 	{ "[coap]\nlisten = 'coap://[::]:1'", "coap.listen: a string; a list of strings would be right" },
@@ -249,6 +250,7 @@ static const char *const accepted[] = {
 	"[[source]]\nname='a'\nkind='https'\nurl='http://127.0.0.1:8000/i.txt'\nallow_http=true\nallow_private=true",
 	"[cache]\nquota_bytes = 2000000\nimage_max_bytes = '1 MB'",
 	"[http]\nsocket_mode = '0600'",
+	"state_dir = \"\"\"/x\\\n   \xc3\xa9\"\"\"", /* the same hole */
 	"\xef\xbb\xbfstate_dir = '/x' # with a byte order mark\r\n",
 };
 
