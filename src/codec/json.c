@@ -305,6 +305,40 @@ bool json_get_bool(const struct json_value *obj, const char *key, bool *ret)
 	return true;
 }
 
+enum json_kind json_kind_of(const struct json_value *v)
+{
+	if (!v)
+		return JSON_KIND_NULL;
+	switch (json_typeof(in(v))) {
+	case JSON_OBJECT:
+		return JSON_KIND_OBJECT;
+	case JSON_ARRAY:
+		return JSON_KIND_ARRAY;
+	case JSON_STRING:
+		return JSON_KIND_STR;
+	case JSON_INTEGER:
+		return JSON_KIND_INT;
+	case JSON_REAL:
+		return JSON_KIND_REAL;
+	case JSON_TRUE:
+	case JSON_FALSE:
+		return JSON_KIND_BOOL;
+	case JSON_NULL:
+		break;
+	}
+	return JSON_KIND_NULL;
+}
+
+bool json_as_bool(const struct json_value *v)
+{
+	return json_is_true(in(v));
+}
+
+double json_as_real(const struct json_value *v)
+{
+	return json_number_value(in(v));
+}
+
 bool json_is_object(const struct json_value *v)
 {
 	return v && json_typeof(in(v)) == JSON_OBJECT;

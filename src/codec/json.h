@@ -41,6 +41,10 @@ bool json_get_int(const struct json_value *obj, const char *key, int64_t *ret);
 bool json_get_bool(const struct json_value *obj, const char *key, bool *ret);
 const char *json_as_str(const struct json_value *v);
 bool json_as_int(const struct json_value *v, int64_t *ret);
+enum json_kind { JSON_KIND_NULL, JSON_KIND_BOOL, JSON_KIND_INT, JSON_KIND_REAL, JSON_KIND_STR, JSON_KIND_ARRAY, JSON_KIND_OBJECT };
+enum json_kind json_kind_of(const struct json_value *v);
+bool json_as_bool(const struct json_value *v);         /* false for anything else */
+double json_as_real(const struct json_value *v);       /* of a number; 0 otherwise */
 bool json_is_object(const struct json_value *v);
 bool json_is_array(const struct json_value *v);
 size_t json_n(const struct json_value *arr_or_obj);
