@@ -2,11 +2,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -93,6 +99,52 @@ static void only_our_own_stderr_counts_as_the_journal(void **state)
 	assert_string_equal(out, "plain\n");
 }
 
+/* In a mount namespace of its own a child plays the journal: what arrives at its socket is printed to stdout_fd. */
+static int play_journal(int stdout_fd)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX, .sun_path = "/run/systemd/journal/socket" };
+	char stream[64], datagram[8192];
+	struct stat st;
+
+	if (unshare(CLONE_NEWNS | (geteuid() ? CLONE_NEWUSER : 0)) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("tmpfs", "/run", "tmpfs", 0, NULL) < 0)
+		return 77;
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (mkdir("/run/systemd", 0755) < 0 || mkdir("/run/systemd/journal", 0755) < 0 || bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0 ||
+	    fstat(STDERR_FILENO, &st) < 0)
+		return 1;
+	(void)snprintf(stream, sizeof(stream), "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino); /* fits */
+	setenv("JOURNAL_STREAM", stream, 1);
+	log_open("dormoused", LOG_INFO);
+	log_fields(EV_JOB_STATE, LOG_WARNING, ({ "GW_JOB", "17" }, { "GW_STATE", "failed" }, { "GW_REASON", NULL }), "job %d\nfailed", 17);
+	ssize_t n = recv(fd, datagram, sizeof(datagram), 0);
+	return n > 0 && write(stdout_fd, datagram, (size_t)n) == n ? 0 : 1;
+}
+
+static void under_systemd_fields_and_message_id_go_to_the_journal(void **state)
+{
+	static const char *const lines[] = { "MESSAGE=job 17 failed\n", "PRIORITY=4\n", "SYSLOG_IDENTIFIER=dormoused\n",
+					     "MESSAGE_ID=7f0a6f20c0d14d0e9a4e3b8f5f2b1040\n", "GW_EVENT=job-state\n", "GW_JOB=17\n", "GW_STATE=failed\n" };
+	char got[8192];
+	int fds[2], status;
+
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	pid_t child = fork();
+	if (child == 0)
+		_exit(play_journal(fds[1]));
+	assert_int_equal(waitpid(child, &status, 0), child);
+	close(fds[1]);
+	ssize_t n = read(fds[0], got, sizeof(got) - 1);
+	close(fds[0]);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+		skip(); /* no namespaces for us here */
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	got[n > 0 ? n : 0] = 0;
+	for (size_t i = 0; i < sizeof(lines) / sizeof(*lines); i++)
+		assert_non_null(strstr(got, lines[i]));
+	assert_null(strstr(got, "GW_REASON"));
+}
+
 static struct {
 	int calls, priority;
 	enum event_id event;
@@ -152,6 +204,7 @@ int main(void)
 		cmocka_unit_test(lines_are_plain_and_below_the_level_are_dropped),
 		cmocka_unit_test(a_record_is_one_line_and_bounded),
 		cmocka_unit_test(only_our_own_stderr_counts_as_the_journal),
+		cmocka_unit_test(under_systemd_fields_and_message_id_go_to_the_journal),
 		cmocka_unit_test(the_observer_sees_every_event_but_not_itself),
 		cmocka_unit_test(every_event_has_a_slug_and_an_id_of_its_own),
 	};
