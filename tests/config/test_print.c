@@ -166,7 +166,7 @@ int main(int argc, char **argv)
 			schema_add_path(&b, &schema_keys[i]);
 			buf_add_str(&b, "\t");
 			value_print_text(&schema_keys[i], schema_keys[i].def, &b);
-			printf("%s\n", buf_str(&b));
+			printf("%s\t%s\n", buf_str(&b), schema_keys[i].restart ? "restart" : "");
 		}
 		return 0;
 	}

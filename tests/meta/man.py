@@ -38,8 +38,8 @@ def check_keys(program):
     """Each key stands as ".It Ic KEY" below ".Ss TABLE", followed by its default."""
     wanted = {}
     for line in subprocess.run([program, "--keys"], capture_output=True, text=True, check=True).stdout.splitlines():
-        path, default = line.split("\t")
-        wanted[path] = default
+        path, default, restart = line.split("\t")
+        wanted[path] = (default, restart)
     table, found = None, {}
     lines = read("man/dormouse.toml.5").splitlines()
     for i, line in enumerate(lines):
@@ -52,7 +52,7 @@ def check_keys(program):
         item = re.match(r"\.It Ic (\w+)$", line)
         if item and table is not None:
             found[table + item.group(1)] = " ".join(lines[i + 1:i + 14])
-    for path, default in wanted.items():
+    for path, (default, restart) in wanted.items():
         if path not in found:
             problem(f"man/dormouse.toml.5: {path} is missing")
             continue
@@ -60,6 +60,8 @@ def check_keys(program):
         shown = re.sub(r"\\&|\\(?=-)", "", text).replace('""', "'")
         if default not in ('""', "[]") and not all(word in shown for word in re.findall(r'[^\s\[\],"]+', default)):
             problem(f"man/dormouse.toml.5: {path}: the default {default} is not told")
+        if (".Em restart" in text) != bool(restart):
+            problem(f"man/dormouse.toml.5: {path}: {'needs' if restart else 'does not need'} a restart, and the page says otherwise")
     for path in found:
         if path not in wanted:
             problem(f"man/dormouse.toml.5: {path} is no key")
