@@ -50,7 +50,9 @@ static int check(const struct config *c)
 
 	config_print(c, &text);
 	printf("%s", buf_str(&text));
-	int r = gateway_anchors_load(c, &anchors, &error);
+	int r = config_check_files(c, &error);
+	if (r == 0)
+		r = gateway_anchors_load(c, &anchors, &error);
 	trust_anchors_unref(anchors);
 	if (r < 0)
 		fprintf(stderr, "%s", buf_str(&error));

@@ -44,19 +44,3 @@ int config_check_files(const struct config *c, struct buf *error)
 	}
 	return bad ? -EINVAL : 0;
 }
-
-int config_check(const char *file, FILE *out, FILE *err)
-{
-	_cleanup_(config_freep) struct config *c = NULL;
-	_cleanup_buf_ struct buf text = { 0 }, error = { 0 };
-
-	if (config_load(file, &c, &error) < 0) {
-		(void)fputs(buf_str(&error), err); /* nothing to be done about a closed stderr */
-		return 1;
-	}
-	config_print(c, &text);
-	bool written = fputs(buf_str(&text), out) >= 0 && fflush(out) == 0;
-	bool files_good = config_check_files(c, &error) >= 0;
-	(void)fputs(buf_str(&error), err);
-	return written && files_good ? 0 : 1;
-}

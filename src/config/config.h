@@ -3,8 +3,6 @@
  * owned by the config and never NULL; lists are NULL-terminated. Immutable after config_load(); a reload loads
  * a second one and config_diff() says what changed. */
 #pragma once
-#include <stdio.h>
-
 #include "base/buf.h"
 
 enum config_policy { CONFIG_APPROVE, CONFIG_AUTO };
@@ -95,9 +93,7 @@ void config_print(const struct config *c, struct buf *ret);
 size_t config_diff(const struct config *a, const struct config *b, struct buf *ret);
 /* The sample file: every key at its default under a line that explains it, and one commented example of each array of tables. */
 void config_print_sample(struct buf *ret);
-/* What `dormoused --check` does: the effective configuration to out, or the errors to err; then whether the files it names
- * can be read (config_check_files). Returns the exit status: 0 good, 1 not. */
-int config_check(const char *file, FILE *out, FILE *err);
-/* Every file named exists, and secrets are readable by their owner alone. error as in config_load(). 0 or -EINVAL. */
+/* For `dormoused --check`: every file named can be read, and secrets by their owner alone. error gets "KEY: PATH: why"
+ * lines, all of them. 0 or -EINVAL. */
 int config_check_files(const struct config *c, struct buf *error);
 static inline void config_freep(struct config **c) { config_free(*c); }

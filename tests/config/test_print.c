@@ -1,7 +1,10 @@
 #include "config/config.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -9,8 +12,6 @@
 #include "base/tmpfile.h"
 #include "config/load.h"
 #include "config/value.h"
-
-#include <fcntl.h>
 
 static struct config *parse(const char *text)
 {
@@ -86,25 +87,25 @@ static void a_diff_names_what_changed_and_what_needs_a_restart(void **state)
 					    "source[new]: added\n");
 }
 
-static void check_prints_the_configuration_or_the_errors(void **state)
+static void files_that_cannot_be_read_are_told(void **state)
 {
-	char file[] = "/tmp/dormouse-check-XXXXXX", out[32768] = "", err[4096] = "";
+	char file[] = "/tmp/dormouse-check-XXXXXX";
 	_cleanup_close_ int fd = mkstemp(file);
-	FILE *o = fmemopen(out, sizeof(out), "w"), *e = fmemopen(err, sizeof(err), "w");
+	_cleanup_free_ char *text = mem_printf("[http]\ntoken_file = '%s'\n[admin]\ncredentials_file = '/none'\n"
+					       "[[anchor]]\nname = 'a'\nfile = '%s'\nvendor_ids = ['any']\ncrl_files = ['/none.crl']\n", file, file);
+	_cleanup_(config_freep) struct config *c = parse(text), *defaults = parse("");
+	_cleanup_buf_ struct buf error = { 0 };
 
-	assert_int_equal(write(fd, "[log]\nlevel='debug'\n", 20), 20);
-	assert_int_equal(config_check(file, o, e), 0);
-	assert_int_equal(ftruncate(fd, 0), 0);
-	assert_int_equal(pwrite(fd, "nope = 1\n", 9, 0), 9);
-	assert_int_equal(config_check(file, o, e), 1);
-	assert_int_equal(pwrite(fd, "http.token_file='/none'\n", 24, 0), 24);
-	assert_int_equal(config_check(file, o, e), 1);
-	fclose(o);
-	fclose(e);
+	assert_int_equal(config_check_files(defaults, &error), 0);
+	assert_int_equal(config_check_files(c, &error), -EINVAL);
+	assert_string_equal(buf_str(&error), "admin.credentials_file: /none: No such file or directory\n"
+					     "anchor.crl_files: /none.crl: No such file or directory\n");
+	buf_clear(&error);
+	assert_int_equal(fchmod(fd, 0644), 0);
+	assert_int_equal(config_check_files(c, &error), -EINVAL);
+	assert_non_null(strstr(buf_str(&error), "http.token_file: "));
+	assert_non_null(strstr(buf_str(&error), ": others than its owner may open it; chmod 600 would be right\n"));
 	unlink(file);
-	assert_non_null(strstr(out, "\n[log]\nlevel = \"debug\"\n"));
-	assert_non_null(strstr(err, ":1: nope: unknown key"));
-	assert_non_null(strstr(err, "http.token_file: /none: No such file or directory\n"));
 }
 
 /* conf/dormouse.toml is what the schema says: every key, at its default, under its line. After a change of the schema,
@@ -174,7 +175,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(what_is_printed_loads_back_the_same),
 		cmocka_unit_test(numbers_print_and_load_at_both_ends_of_their_range),
 		cmocka_unit_test(a_diff_names_what_changed_and_what_needs_a_restart),
-		cmocka_unit_test(check_prints_the_configuration_or_the_errors),
+		cmocka_unit_test(files_that_cannot_be_read_are_told),
 		cmocka_unit_test(the_sample_file_is_complete_and_holds_the_defaults),
 		cmocka_unit_test(the_examples_in_the_sample_are_right),
 		cmocka_unit_test(rows_of_the_schema_are_in_order),
