@@ -139,7 +139,7 @@ static bool later_block(struct exchange *x)
 		return false;
 	if (exchange_from_snapshot(x))
 		return true;
-	if (is_repeatable(x))
+	if (x->req.method == COAP_M_GET || (x->req.method == COAP_M_FETCH && x->req.body.n > 0))
 		return false;
 	exchange_error(x, COAP_408_INCOMPLETE, "this answer is no longer kept");
 	return true;

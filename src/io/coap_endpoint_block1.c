@@ -46,7 +46,12 @@ static struct assembly *find(struct peer *p, const struct digest *key)
 	return NULL;
 }
 
-static struct assembly *start(struct exchange *x, size_t max)
+static struct digest assembly_key(struct exchange *x)
+{
+	return digest_of2(SPAN(exchange_key(x), sizeof(struct digest)), SPAN(x->request_tag, x->n_request_tag));
+}
+
+static struct assembly *start(struct exchange *x, const struct digest *key, size_t max)
 {
 	struct coap_endpoint *e = x->e;
 	struct assembly *a;
@@ -55,7 +60,7 @@ static struct assembly *start(struct exchange *x, size_t max)
 		return NULL;
 	a = NEW(struct assembly);
 	a->peer = x->peer;
-	a->key = *exchange_key(x);
+	a->key = *key;
 	a->touched = mono_now();
 	coap_assembly_init(&a->a, max);
 	DL_APPEND(x->peer->assemblies, a);
@@ -150,6 +155,7 @@ int exchange_gather(struct exchange *x, struct buf *ret)
 {
 	size_t max = x->route && x->route->r.body_max ? x->route->r.body_max : COAP_BODY_BYTES_MAX;
 	struct assembly *a;
+	struct digest key;
 
 	if (x->req.body.n > max || (x->has_block1 && x->size1 > 0 && (uint64_t)x->size1 > max)) {
 		too_large(x, max);
@@ -167,7 +173,8 @@ int exchange_gather(struct exchange *x, struct buf *ret)
 		exchange_error(x, COAP_400_BAD_REQUEST, "block over its size");
 		return 1;
 	}
-	a = find(x->peer, exchange_key(x));
+	key = assembly_key(x);
+	a = find(x->peer, &key);
 	if (!a && x->block1.num > 0) {
 		exchange_error(x, COAP_408_INCOMPLETE, "start with block 0");
 		return 1;
@@ -180,7 +187,7 @@ int exchange_gather(struct exchange *x, struct buf *ret)
 	}
 	if (!a) {
 		assemblies_expire(x->e, mono_now());
-		a = start(x, max);
+		a = start(x, &key, max);
 	}
 	if (!a) {
 		busy(x);

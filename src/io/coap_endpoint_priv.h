@@ -139,7 +139,7 @@ struct exchange {
 	int64_t size1;
 	uint8_t request_tag[ENDPOINT_REQUEST_TAG_BYTES_MAX];
 	size_t n_request_tag;
-	struct digest key;                     /* of session, method, URI, Accept, Request-Tag */
+	struct digest key;                     /* of session, method, URI with query, Accept */
 	bool has_key;
 	struct span uri_host, proxy_scheme;
 	uint16_t uri_port;                     /* 0 = absent */

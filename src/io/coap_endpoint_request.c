@@ -192,7 +192,6 @@ const struct digest *exchange_key(struct exchange *x)
 	for (size_t i = 0; i < q->n_query; i++)
 		key_add(&b, q->query[i]);
 	key_add(&b, q->proxy_uri);
-	key_add(&b, SPAN(x->request_tag, x->n_request_tag));
 	x->key = digest_of(buf_span(&b));
 	x->has_key = true;
 	buf_done(&b);
