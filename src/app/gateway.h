@@ -57,7 +57,12 @@ void gateway_stop(struct gateway *g);
 int gateway_anchors_load(const struct config *c, struct trust_anchors **ret, struct buf *error);
 /* CRLs shipped by hand for the anchors, handed to the intake. */
 int gateway_crls_load(const struct config *c, struct intake *in, struct buf *error);
-/* app/world.c: what rollout asks of directory and intake. */
+/* app/directory.c: devices, registrations, the CoAP server. */
+int gateway_directory_start(struct gateway *g, struct buf *error);
+void gateway_directory_stop(struct gateway *g);
+void gateway_settings_apply(struct gateway *g, const struct config *c);
+/* app/world.c: what rollout asks of directory and intake; which device asks a driver. */
 void gateway_world_init(struct gateway *g);
+coap_pull_who_fn gateway_who;
 /* app/reload.c: read the file again; what can change while running does; text says what changed or what is wrong. */
 int gateway_reload(struct gateway *g, struct buf *text);

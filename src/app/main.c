@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "app/gateway.h"
@@ -24,12 +25,9 @@ static void usage(FILE *f)
 
 static void version(void)
 {
-	_cleanup_buf_ struct buf libs = { 0 };
-
-	coap_library_text(&libs);
-	printf("dormoused %s\n%sfeatures: rd(RFC 9176) suit cose-es256 cose-es384 cose-eddsa cose-mac0 x5chain crl ocsp coap coaps-psk "
+	printf("dormoused %s\nfeatures: rd(RFC 9176) suit cose-es256 cose-es384 cose-eddsa cose-mac0 x5chain crl ocsp coap coaps-psk "
 	       "observe block coap-pull https-source folder-source audit-log http-api coap-admin\n"
-	       "absent: oscore lms ml-dsa (newer libraries add them at build time)\n", DORMOUSE_VERSION, buf_str(&libs));
+	       "absent: oscore lms ml-dsa (newer libraries add them at build time)\n", DORMOUSE_VERSION);
 }
 
 static int log_priority(const char *level)
