@@ -136,7 +136,8 @@ int64_t observer_register(struct exchange *x, const struct coap_response *res)
 
 	if (o) /* the same token again replaces (OB-2) */
 		observer_drop(o);
-	if (!x->route || !x->route->r.observable || res->code != COAP_205_CONTENT || x->peer->closed ||
+	/* A handler's own 2.03 begins an observation too (RFC 7641 section 4.2): "you have it; I tell you when it changes". */
+	if (!x->route || !x->route->r.observable || (res->code != COAP_205_CONTENT && res->code != COAP_203_VALID) || x->peer->closed ||
 	    (x->req.method != COAP_M_GET && x->req.method != COAP_M_FETCH) || (x->has_block2 && x->block2.num > 0))
 		return -1;
 	if (e->n_observers >= e->c.max_observers || x->peer->n_observers >= ENDPOINT_OBSERVERS_PEER_MAX)
@@ -149,6 +150,7 @@ int64_t observer_register(struct exchange *x, const struct coap_response *res)
 	o->route = x->route;
 	o->key = *exchange_key(x);
 	o->szx = x->has_block2 ? x->block2.szx : COAP_SZX_MAX;
+	o->is_formatted = res->code == COAP_205_CONTENT;
 	o->content_format = res->content_format;
 	o->last = state_of(res);
 	o->sent = mono_now();
@@ -348,9 +350,13 @@ static void run_handler(struct observer *o, struct coap_response *res)
 
 	if (r < 0)
 		coap_error(res, COAP_500_INTERNAL, "%s", strerror(-r));
-	if (res->code == COAP_205_CONTENT &&
-	    (res->content_format != o->content_format || !coap_request_accepts(&o->req, res->content_format)))
+	if (res->code == COAP_205_CONTENT && ((o->is_formatted && res->content_format != o->content_format) ||
+					      !coap_request_accepts(&o->req, res->content_format)))
 		coap_error(res, COAP_406_NOT_ACCEPTABLE, "the format changed"); /* OB-4 */
+	if (res->code == COAP_205_CONTENT && !o->is_formatted) {
+		o->is_formatted = true;
+		o->content_format = res->content_format;
+	}
 }
 
 static void notify(struct observer *o)

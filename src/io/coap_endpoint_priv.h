@@ -94,7 +94,8 @@ struct observer {
 	struct buf store;
 	struct digest key;                     /* of the snapshot its peer pulls */
 	uint8_t szx;
-	int content_format;                    /* of the first answer (OB-4) */
+	bool is_formatted;                     /* a 2.05 went out: its format stays (OB-4) */
+	int content_format;
 	struct digest last;                    /* of code, format, ETag and content last sent */
 	bool dirty, in_flight, gone;
 	struct flight_key flight;
