@@ -124,6 +124,10 @@ static enum cose_problem read_value(struct cbor *c, int64_t label, bool is_prote
 		scan->crit = cbor_skip(c);
 		return is_protected ? COSE_OK : COSE_MALFORMED;
 	case LABEL_KID:
+		if (cbor_peek(c) == CBOR_TEXT) { /* wrong, and in public examples; a hint that nobody needs (CO-13) */
+			(void)cbor_skip(c);
+			return COSE_OK;
+		}
 		scan->h->kid = cbor_bytes(c);
 		return scan->h->kid.n <= COSE_KID_BYTES_MAX ? COSE_OK : COSE_KID_TOO_LONG;
 	case LABEL_X5CHAIN:

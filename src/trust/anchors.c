@@ -109,7 +109,8 @@ static int take_pkey(struct trust_anchor *a, EVP_PKEY *pkey, const struct report
 
 	if (a->pkey || a->certs) {
 		EVP_PKEY_free(pkey);
-		return refuse(rep, a, "one public key is one anchor; the file holds more");
+		return refuse(rep, a, a->certs ? "certificates and a bare public key do not mix in one anchor" :
+						 "one public key is one anchor; the file holds more");
 	}
 	a->kind = TRUST_ANCHOR_KEY;
 	a->pkey = pkey;

@@ -2,6 +2,7 @@
  * suit_envelope_encode() takes. For `dormousectl author` and tests; the daemon holds no signing key.
  * Encrypted key files are refused, not asked for. No state. */
 #pragma once
+#include "codec/cose.h"
 #include "codec/suit.h"
 
 enum sign_key_kind { SIGN_P256, SIGN_P384, SIGN_ED25519, SIGN_KIND_COUNT };

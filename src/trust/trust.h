@@ -29,7 +29,7 @@ struct trust_anchor_config {
 	struct span mac_key;                   /* HMAC key; offline verify of Mac0 vectors only */
 	const char *const *vendor_ids;         /* UUID text, or "any"; NULL-terminated */
 	const char *const *class_ids;          /* UUID text; empty = every class of those vendors; NULL-terminated */
-	const char *const *hosts;              /* hosts that payload URIs may name ("*.x" = below x); empty = any public; NULL-terminated */
+	const char *const *hosts;              /* hosts that payload URIs may name ("*.x" = below x); empty = any public, "*" = any; NULL-terminated */
 	enum revocation_mode mode;
 	uint32_t grace_s;                      /* how long last-good status stays good in grace mode */
 	bool require_eku_code_signing;

@@ -85,7 +85,7 @@ static bool host_is_allowed(const struct uri *u, char *const *hosts, char why[st
 	if (!hosts[0])
 		return host_is_public(u) || refuse(why, "the anchor names no hosts, and this is not a public one:", u->host);
 	for (; *hosts; hosts++) {
-		if (uri_host_matches(u, span_str(*hosts)))
+		if (strcmp(*hosts, "*") == 0 || uri_host_matches(u, span_str(*hosts)))
 			return true;
 	}
 	return refuse(why, "the anchor does not allow the host", u->host);
