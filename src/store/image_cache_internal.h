@@ -2,6 +2,10 @@
  * Fields below `lock` are guarded by it. */
 #pragma once
 #include <pthread.h>
+#include <string.h>
+
+/* A digest is a hash already. */
+#define HASH_FUNCTION(key_, n_, hash_) memcpy(&(hash_), (key_), sizeof(hash_))
 #include <uthash.h>
 
 #include "store/image_file.h"
