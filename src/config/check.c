@@ -29,9 +29,11 @@ static void check_coap(struct loader *l)
 
 	check_pair(l, "coap", &c->coap.cert_file, &c->coap.key_file);
 	if (given(c->coap.ca_file) && !given(c->coap.cert_file) && loader_is_good(l, &c->coap.cert_file))
-		loader_error(l, &c->coap.ca_file, "coap.ca_file", "client certificates without one of our own; coap.cert_file and coap.key_file beside it would be right");
+		loader_error(l, &c->coap.ca_file, "coap.ca_file",
+			     "client certificates without one of our own; coap.cert_file and coap.key_file beside it would be right");
 	if (c->coap.block1_peer_bytes > c->coap.block1_total_bytes && loader_is_good(l, &c->coap.block1_total_bytes))
-		loader_error(l, &c->coap.block1_peer_bytes, "coap.block1_peer_bytes", "more for one peer than for all; at most coap.block1_total_bytes would be right");
+		loader_error(l, &c->coap.block1_peer_bytes, "coap.block1_peer_bytes",
+			     "more for one peer than for all; at most coap.block1_total_bytes would be right");
 	for (char **p = c->coap.listen; *p; p++)
 		secure = secure || (syntax_coap_address(span_str(*p), &a) >= 0 && a.secure);
 	if (c->admin.coap && !secure && loader_is_good(l, &c->coap.listen))
@@ -54,7 +56,8 @@ static void check_directory(struct loader *l)
 					     "the same path as %s; a path of its own would be right",
 					     names[loader_is_set(l, paths[i]) ? j : i]);
 	if (c->directory.open_anywhere && !c->directory.open)
-		loader_error(l, &c->directory.open_anywhere, "directory.open_anywhere", "means nothing alone; directory.open = true beside it would be right");
+		loader_error(l, &c->directory.open_anywhere, "directory.open_anywhere",
+			     "means nothing alone; directory.open = true beside it would be right");
 	if (!c->directory.auto_enrol || !loader_is_good(l, &c->coap.listen))
 		return;
 	for (char **p = c->coap.listen; *p; p++) {

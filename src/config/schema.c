@@ -142,7 +142,7 @@ const struct schema_key schema_keys[] = {
 	{ T_CACHE, "envelope_max_bytes", C_(cache.envelope_max_bytes), BYTES_(KIB, 64 * MIB), .def = "1 MiB", RESTART_,
 	  .line = "Largest envelope accepted, with the payloads integrated in it" },
 
-	{ T_REVOCATION, "refresh_max_s", C_(revocation.refresh_max_s), SECONDS_(MINUTE, 30 * DAY), .def = "86400", RESTART_,
+	{ T_REVOCATION, "refresh_max_s", C_(revocation.refresh_max_s), SECONDS_(1, 30 * DAY), .def = "3600", RESTART_,
 	  .line = "Fetch CRLs and OCSP answers again at the latest after this time" },
 	{ T_REVOCATION, "max_age_s", C_(revocation.max_age_s), SECONDS_(MINUTE, 365 * DAY), .def = "604800", RESTART_,
 	  .line = "Oldest status that counts as fresh, whatever its issuer promises" },
