@@ -179,10 +179,12 @@ void audit_log_append(struct audit_log *log, struct wall at, const char *kind, c
 		add_json_line(&entry, json_object);
 	}
 	buf_add_u8(&entry, '}');
-	if (!buf_ok(&entry))
-		db_submit_error(log->db, -EMSGSIZE, done, ctx);
-	else
+	if (buf_ok(&entry)) {
 		DB_WRITE(log->db, &append, done, ctx, sql_text(subject), sql_blob(buf_span(&entry)));
+		return;
+	}
+	log_event(EV_AUDIT_FAILED, LOG_ERR, "an audit entry of kind %s is over %d bytes and is left out", kind, AUDIT_ENTRY_BYTES_MAX);
+	db_submit_error(log->db, -EMSGSIZE, done, ctx);
 }
 
 /* --- reading --- */

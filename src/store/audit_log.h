@@ -17,7 +17,8 @@ struct audit_log;
 int audit_log_open(struct db *db, const char *state_dir, const char *origin, struct audit_log **ret);
 struct audit_log *audit_log_close(struct audit_log *log);
 /* Queued with the writes around it, in order: what was acknowledged with them is in the log. subject: job, update or device id.
- * The entry is {"at":..., "kind":..., "subject":..., "data": json_object}; -EMSGSIZE over AUDIT_ENTRY_BYTES_MAX. */
+ * The entry is {"at":..., "kind":..., "subject":..., "data": json_object}; -EMSGSIZE (and an event for the
+ * operator) over AUDIT_ENTRY_BYTES_MAX; between db_begin() and db_end() that refuses the whole. */
 void audit_log_append(struct audit_log *log, struct wall at, const char *kind, const char *subject, struct span json_object,
 		      db_done_fn *done, void *ctx);
 uint64_t audit_log_size(const struct audit_log *log);
