@@ -115,6 +115,21 @@ static void values_are_found_by_type(void **state)
 	assert_null(json_at(root, 0));
 }
 
+static void kinds_are_told(void **state)
+{
+	static const enum json_kind kinds[] = { JSON_KIND_NULL, JSON_KIND_BOOL, JSON_KIND_INT, JSON_KIND_REAL, JSON_KIND_STR,
+						JSON_KIND_ARRAY, JSON_KIND_OBJECT };
+	_cleanup_(json_doc_freep) struct json_doc *doc = NULL;
+
+	(void)state;
+	assert_int_equal(parse("[null,true,1,1.5,\"x\",[],{}]", &doc), 0);
+	for (size_t i = 0; i < 7; i++)
+		assert_int_equal(json_kind_of(json_at(json_root(doc), i)), kinds[i]);
+	assert_int_equal(json_kind_of(NULL), JSON_KIND_NULL);
+	assert_true(json_as_bool(json_at(json_root(doc), 1)) && !json_as_bool(json_at(json_root(doc), 2)));
+	assert_true(json_as_real(json_at(json_root(doc), 3)) == 1.5 && json_as_real(json_at(json_root(doc), 4)) == 0);
+}
+
 static void objects_are_walked_in_their_order(void **state)
 {
 	_cleanup_(json_doc_freep) struct json_doc *doc = NULL;
@@ -208,6 +223,7 @@ int main(void)
 		cmocka_unit_test(limits_hold_to_the_last),
 		cmocka_unit_test(brackets_in_strings_are_not_nesting),
 		cmocka_unit_test(values_are_found_by_type),
+		cmocka_unit_test(kinds_are_told),
 		cmocka_unit_test(objects_are_walked_in_their_order),
 		cmocka_unit_test(the_writer_keeps_commas_and_nesting),
 		cmocka_unit_test(strings_are_escaped_and_bad_utf8_replaced),

@@ -464,6 +464,25 @@ static void severed_members_must_be_listed(void **state) /* SU-16 */
 	assert_int_equal(made.manifest.severed_absent, 1 << 20);
 }
 
+static void every_member_and_parameter_has_its_place(void **state)
+{
+	const struct suit_manifest *m = &made.manifest;
+
+	(void)state;
+	expect(MANIFEST("1: {2: {1: ['d']}}, 2: [[h'00'], ['x', 'y']], 4: <<[12, true, 20, {24: " VENDOR "}, 24, 15]>>",
+			", 4: \"http://example.com/\", 5: ['r'], 6: h'00', 7: <<[12, [0, 1], 3, 15]>>, 8: <<[22, 1]>>, 9: <<[23, 2]>>, 14: h''"
+			", 16: <<[19, {3: " D1 ", 4: 5, 12: true, 18: h'00', 19: h'00', 21: \"#a\", 22: 1, 23: h'', 25: 1, 26: 2, 27: 3, 28: h'',"
+			" 29: h'', 30: h''}, 21, 15]>>, 18: <<[34, {0: {14: 1}, 2: {14: 2}}, 35, {0: [14, 3]}, 12, 2, 11, 0]>>"
+			", 20: <<[15, [<<[14, 15]>>, <<[-300, 1]>>, null], 4, 15, 27, 15, 40, {1: 2}]>>, 24: <<[33, 15]>>"), SUIT_OK);
+	assert_int_equal(m->n_components, 2);
+	assert_int_equal(m->dependencies[0].index, 2);
+	assert_int_equal(m->dependencies[0].prefix.n, 3);
+	assert_true(m->images[0].is_encrypted && m->images[0].is_fetched);
+	assert_int_equal(m->components[1].n_device_id, 1);
+	assert_true(m->needs_authorization && m->priority == 3 && m->has_use_before && m->use_before_s == 5);
+	assert_int_equal(m->unknown_command, -300);
+}
+
 static void the_root_component_is_key_5_or_the_first(void **state) /* SU-13 */
 {
 	(void)state;
@@ -497,6 +516,7 @@ int main(void)
 		cmocka_unit_test(long_text_is_cut_between_characters),
 		cmocka_unit_test(integrated_payloads_are_held_against_their_digest),
 		cmocka_unit_test(severed_members_must_be_listed),
+		cmocka_unit_test(every_member_and_parameter_has_its_place),
 		cmocka_unit_test(the_root_component_is_key_5_or_the_first),
 	};
 
