@@ -44,19 +44,16 @@ static int place_of(const struct cli *cli, struct place *ret)
 	const char *at = cli->api;
 
 	*ret = (struct place){ 0 };
-	if (!strncmp(at, "unix:", 5) || at[0] == '/' || at[0] == '.') {
-		ret->socket = at + (at[0] == 'u' ? 5 : 0);
-		ret->url = mem_strdup("http://localhost");
-	} else if (!strncmp(at, "http://", 7) || !strncmp(at, "https://", 8)) {
+	if (!strncmp(at, "http://", 7) || !strncmp(at, "https://", 8)) {
 		size_t n = strlen(at);
 		while (n && at[n - 1] == '/')
 			n--;
 		ret->url = mem_strndup(SPAN(at, n));
-	} else if (strchr(at, ':')) {
-		ret->url = mem_printf("http://%s", at);
+	} else if (!strncmp(at, "unix:", 5) || strchr(at, '/') || !strchr(at, ':')) {
+		ret->socket = at + (strncmp(at, "unix:", 5) ? 0 : 5);
+		ret->url = mem_strdup("http://localhost");
 	} else {
-		(void)cli_error("-s wants the path of a socket, or http(s)://host:port, not \"%s\"", at);
-		return -EINVAL;
+		ret->url = mem_printf("http://%s", at);
 	}
 	return read_token(cli, ret);
 }

@@ -13,16 +13,17 @@ enum { SECRET_BYTES_MIN = 16, SECRET_BYTES_MAX = 64 };
 
 static const struct column device_columns[] = {
 	{ "DEVICE", "id", COL_TEXT, NULL },            { "STATE", "state", COL_STATE, NULL },
-	{ "SEQ", "sequence", COL_TEXT, NULL },         { "VERSION", "version", COL_TEXT, NULL },
+	{ "SEQ", "components.0.sequence", COL_TEXT, NULL }, { "VERSION", "components.0.version", COL_TEXT, NULL },
 	{ "WAKE", "wake.kind", COL_TEXT, NULL },       { "PROOF", "proof", COL_TEXT, NULL },
 	{ "IDENTITY", "identity", COL_TEXT, NULL },    { "SEEN", "last_seen", COL_TIME, NULL },
 	{ "NAME", "name", COL_TEXT, NULL },
 };
 
 static const struct column endpoint_columns[] = {
-	{ "ENDPOINT", "ep", COL_TEXT, NULL },          { "SECTOR", "d", COL_TEXT, NULL },
-	{ "BASE", "base", COL_TEXT, NULL },            { "LIFETIME", "lifetime_s", COL_TEXT, NULL },
-	{ "EXPIRES", "expires_at", COL_TIME, NULL },   { "LOCATION", "location", COL_TEXT, NULL },
+	{ "ENDPOINT", "endpoint", COL_TEXT, NULL },    { "SECTOR", "sector", COL_TEXT, NULL },
+	{ "DEVICE", "device", COL_TEXT, NULL },        { "BASE", "base", COL_TEXT, NULL },
+	{ "EXPIRES IN", "expires_in_s", COL_SECONDS, NULL }, { "LINKS", "n_links", COL_TEXT, NULL },
+	{ "LOCATION", "location", COL_TEXT, NULL },
 };
 
 enum { OPT_STATE = 256, OPT_NAME, OPT_VENDOR, OPT_CLASS, OPT_HW, OPT_DRIVER, OPT_PROOF, OPT_IDENTITY, OPT_WAKE, OPT_PSK, OPT_MAC, OPT_ROLE,
@@ -129,7 +130,6 @@ static int add(const struct cli *cli, const char *id, const struct device_args *
 		return cli_error("--class wants --vendor with it: classes are named by their vendor");
 	json_open_object(&j, NULL);
 	put_given(&j, "name", arg(a, OPT_NAME));
-	put_given(&j, "state", arg(a, OPT_STATE) ? arg(a, OPT_STATE) : "enrolled");
 	put_model(&j, a);
 	put_given(&j, "hw_revision", arg(a, OPT_HW));
 	put_given(&j, "driver", arg(a, OPT_DRIVER));
@@ -187,7 +187,7 @@ static int put_credential(const struct cli *cli, const char *identity, const cha
 		return CLI_FAILED;
 	json_open_object(&j, NULL);
 	json_str(&j, "kind", kind);
-	json_span(&j, "secret", buf_span(&secret));
+	json_span(&j, "secret_hex", buf_span(&secret));
 	json_open_array(&j, "roles");
 	json_str(&j, NULL, role ? role : "device");
 	json_close_array(&j);

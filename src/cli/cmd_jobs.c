@@ -52,10 +52,11 @@ int cmd_jobs(const struct cli *cli, int argc, char **argv)
 	api_path_add(&path, argv[1]);
 	if (!strcmp(verb, "show"))
 		return api_show(cli, buf_str(&path));
-	if (strcmp(verb, "retry") != 0 && strcmp(verb, "cancel") != 0)
+	bool retry = !strcmp(verb, "retry");
+	if (!retry && strcmp(verb, "cancel") != 0)
 		return cli_usage("jobs");
-	buf_printf(&path, "/%s", verb);
-	return api_do(cli, "POST", buf_str(&path), SPAN_NONE, !strcmp(verb, "retry") ? "queued again" : "cancelled");
+	buf_add_str(&path, retry ? "/retry" : "/cancel");
+	return api_do(cli, "POST", buf_str(&path), SPAN_NONE, retry ? "queued again" : "cancelled");
 }
 
 int cmd_rollouts(const struct cli *cli, int argc, char **argv)

@@ -16,7 +16,8 @@ static const struct column update_columns[] = {
 
 static const struct column image_columns[] = {
 	{ "IMAGE", "digest", COL_SHORT, NULL },        { "SIZE", "bytes", COL_BYTES, NULL },
-	{ "STATE", "state", COL_STATE, NULL },         { "USED", "used_at", COL_TIME, NULL },
+	{ "VERIFIED", "is_verified", COL_BOOL, NULL }, { "IN USE BY", "pins", COL_TEXT, NULL },
+	{ "USED", "used_at", COL_TIME, NULL },
 };
 
 static int list_updates(const struct cli *cli, int argc, char **argv)

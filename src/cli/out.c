@@ -79,6 +79,20 @@ static void add_time(struct buf *b, const char *s)
 	}
 }
 
+static void add_seconds(struct buf *b, int64_t s)
+{
+	if (s < 0)
+		buf_add_str(b, "over");
+	else if (s < 120)
+		buf_printf(b, "%d s", (int)s);
+	else if (s < 7200)
+		buf_printf(b, "%d min", (int)(s / 60));
+	else if (s < 48 * 3600)
+		buf_printf(b, "%d h %02d min", (int)(s / 3600), (int)(s / 60 % 60));
+	else
+		buf_printf(b, "%lld d", (long long)(s / 86400));
+}
+
 static void add_counts(struct buf *b, const struct json_value *o)
 {
 	int64_t n;
@@ -91,7 +105,7 @@ static void add_counts(struct buf *b, const struct json_value *o)
 	}
 }
 
-/* "entry.at": the field of an object in the item. */
+/* "entry.at", "components.0.version": the field of an object, or of an element, in the item. */
 static const struct json_value *field_at(const struct json_value *item, const char *key)
 {
 	char part[64];
@@ -100,7 +114,7 @@ static const struct json_value *field_at(const struct json_value *item, const ch
 	while (item && (dot = strchr(key, '.'))) {
 		if (text_copy(part, sizeof(part), SPAN(key, dot - key)) < 0)
 			return NULL;
-		item = json_get(item, part);
+		item = json_is_array(item) ? json_at(item, (size_t)atoi(part)) : json_get(item, part);
 		key = dot + 1;
 	}
 	return item ? json_get(item, key) : NULL;
@@ -136,6 +150,10 @@ static char *cell(const struct json_value *item, const struct column *col)
 	case COL_BOOL:
 		if (json_get_bool(item, col->key, &yes))
 			buf_add_str(&b, yes ? "yes" : "no");
+		break;
+	case COL_SECONDS:
+		if (v && json_as_int(v, &n))
+			add_seconds(&b, n);
 		break;
 	case COL_COUNTS:
 		if (v && json_is_object(v))

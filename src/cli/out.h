@@ -11,6 +11,7 @@ enum column_kind {
 	COL_TIME,                              /* RFC 3339 without milliseconds; "-" when never */
 	COL_STATE,                             /* coloured by what it means */
 	COL_BOOL,                              /* yes, no */
+	COL_SECONDS,                           /* 2 h 05 min */
 	COL_COUNTS,                            /* an object of numbers: "3 queued, 4 confirmed"; zeros are left out */
 	COL_PROGRESS,                          /* "key" and "key2": sent of total, in per cent */
 };
