@@ -178,12 +178,12 @@ static const char *parse_line(struct span identity, struct span role, struct spa
 		return "an identity is at most 64 bytes of UTF-8";
 	if (span_eq_str(role, "admin"))
 		ret->roles = ROLE_ADMIN | ROLE_VIEWER;
-	else if (span_eq_str(role, "read"))
+	else if (span_eq_str(role, "viewer"))
 		ret->roles = ROLE_VIEWER;
 	else
-		return "a role is read or admin";
+		return "a role is viewer or admin";
 	if (text_parse_hex_var(key, ret->secret, sizeof(ret->secret), &ret->n_secret) < 0 || ret->n_secret < CREDENTIAL_KEY_BYTES_MIN)
-		return "a key is 8 to 64 bytes in hex";
+		return "a key is 16 to 64 bytes in hex";
 	return NULL;
 }
 

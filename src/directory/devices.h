@@ -98,7 +98,7 @@ int devices_psk(const struct devices *ds, struct span identity, uint8_t *ret, si
 int devices_mac_key(const struct devices *ds, const char *device, uint8_t *ret, size_t max);
 unsigned devices_roles(const struct devices *ds, const char *identity);        /* enum credential_role bits; 0 = none */
 
-/* The file of people's PSK credentials: lines of identity, role (read or admin) and hex key; # starts a comment. Replaces what
+/* The file of people's PSK credentials: lines of identity, role (viewer or admin) and hex key; # starts a comment. Replaces what
  * was read before; not written to the store. A file that others may read is refused. error gets a line each; then
  * nothing was changed. -EINVAL or -errno. */
 int devices_read_credentials(struct devices *ds, const char *file, struct buf *error);
