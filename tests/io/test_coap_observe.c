@@ -67,7 +67,7 @@ static void a_change_is_told_with_a_growing_number(void **state)
 
 	assert_int_equal(metric_get(METRIC_COAP_OBSERVERS), 1);
 	for (int i = 1; i < 4; i++) {
-		char text[8];
+		char text[16];
 		struct raw r;
 
 		(void)snprintf(text, sizeof(text), "%d", i);
@@ -349,7 +349,7 @@ static void a_client_follows_a_resource(void **state)
 	assert_got(f, COAP_205_CONTENT, "0");
 	assert_true(f->got.is_notification);
 	for (int i = 1; i < 5; i++) {
-		char text[8];
+		char text[16];
 
 		(void)snprintf(text, sizeof(text), "%d", i);
 		set_value(f, i);

@@ -367,7 +367,7 @@ static void a_flood_of_first_blocks_costs_bounded_memory(void **state)
 	for (int peer = 0; peer < 8; peer++) {
 		for (int i = 0; i < 60; i++) {
 			struct raw m = request(COAP_M_PUT, "store", "f"), r;
-			char tag[8];
+			char tag[16];
 
 			(void)snprintf(tag, sizeof(tag), "%d", i);
 			raw_uint(&m, O_BLOCK1, block(0, true, 6));
