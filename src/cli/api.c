@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -132,6 +133,7 @@ static int run(struct fetch *f, const struct http_fetch_request *req)
 	http_client_free(client);
 	loop_timer_free(f->quiet);
 	loop_free(f->loop);
+	(void)signal(SIGPIPE, SIG_DFL);        /* the loop ignores it; a command whose reader is gone ends like any other */
 	return r < 0 ? r : error;
 }
 

@@ -1,6 +1,7 @@
 /* cli/cmd_events.c - what happens: the last events, and with -f what comes (Server-Sent Events of the API). */
 #include <errno.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -63,7 +64,11 @@ static int on_piece(void *ctx, struct span data)
 	}
 	if (!buf_ok(&r->line) || !buf_ok(&r->data))
 		return -EMSGSIZE;
-	return fflush(stdout) == 0 ? 0 : -EPIPE;
+	if (fflush(stdout) != 0) {             /* nobody reads any more: end like any other filter */
+		(void)signal(SIGPIPE, SIG_DFL);
+		(void)raise(SIGPIPE);
+	}
+	return 0;
 }
 
 int cmd_events(const struct cli *cli, int argc, char **argv)

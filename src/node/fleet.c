@@ -151,7 +151,7 @@ static void write_status(struct fleet *f)
 	if (out && fclose(out) != 0)
 		ok = false;
 	if (!ok || rename(tmp, f->c.status_file) < 0) /* whole or not at all; it need not survive a crash */
-		log_line(LOG_WARNING, "%s: %m", f->c.status_file);
+		log_line(LOG_ERR, "%s: %m", f->c.status_file);
 }
 
 /* A line when the state changes, and now and then during a transfer. */

@@ -263,6 +263,7 @@ static int make_trust(struct options *o)
 {
 	struct node_trust *t = &o->fleet.trust;
 	static const char *const any[] = { "any", NULL }, *const none[] = { NULL };
+	static const char *const every_host[] = { "*", NULL }; /* the image comes from the gateway, whatever the URI */
 	_cleanup_free_ uint8_t *pem = NULL;
 	char error[200] = "";
 	size_t n = 0;
@@ -293,7 +294,7 @@ static int make_trust(struct options *o)
 		return r;
 	}
 	const struct trust_anchor_config c = {
-		.name = "anchor", .pem = SPAN(pem, n), .vendor_ids = any, .class_ids = none, .hosts = none, .mode = REVOCATION_SOFT,
+		.name = "anchor", .pem = SPAN(pem, n), .vendor_ids = any, .class_ids = none, .hosts = every_host, .mode = REVOCATION_SOFT,
 		.requires_no_identity = !o->vendor,
 	};
 	r = trust_anchors_build(&c, 1, &t->anchors, error, sizeof(error));
@@ -336,7 +337,7 @@ int main(int argc, char **argv)
 
 	if (r != 0)
 		return r < 0 ? EXIT_USAGE : EXIT_SUCCESS;
-	log_open("dormouse-node", o.is_verbose ? LOG_DEBUG : LOG_NOTICE);
+	log_open("dormouse-node", o.is_verbose ? LOG_DEBUG : LOG_ERR);
 	if (make_trust(&o) < 0)
 		return EXIT_USAGE;
 	if (!o.has_seed)
