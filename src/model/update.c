@@ -86,6 +86,8 @@ enum update_fit update_fits(const struct update *u, const struct device *d)
 	if (fit != UPDATE_FITS)
 		return fit;
 	const struct device_component *c = device_component_look(d, SPAN(u->components[0].id, u->components[0].n_id));
+	if (!c) /* what the node said of itself as a whole, when it registered */
+		c = device_component_look(d, SPAN_NONE);
 	if (!c)
 		return UPDATE_FITS;
 	if (c->has_manifest && strcmp(digest_hex(&c->manifest, hex), u->id) == 0)

@@ -77,6 +77,17 @@ static void only_the_first_component_tells_what_runs(void **state)
 	assert_int_equal(update_fits(&u, &(struct device){ .model = d.model }), UPDATE_FITS);
 }
 
+static void a_nameless_component_tells_what_runs_while_no_other_does(void **state)
+{
+	struct update u = update_new();
+	struct device d = device_new();
+	struct device_component whole = { .has_sequence = true, .sequence = u.sequence };
+	assert_int_equal(device_component_put(&d, &whole), 0);
+	assert_int_equal(update_fits(&u, &d), UPDATE_NOT_NEWER);
+	installed(&d, true, u.sequence - 1);
+	assert_int_equal(update_fits(&u, &d), UPDATE_FITS);
+}
+
 /* SU-14, SU-15: four node profiles and more */
 static void vendor_and_class_must_match_where_they_are_given(void **state)
 {
@@ -185,6 +196,7 @@ int main(void)
 		cmocka_unit_test(sequences_are_compared_with_what_runs),
 		cmocka_unit_test(the_manifest_that_runs_is_the_same_whatever_its_sequence),
 		cmocka_unit_test(only_the_first_component_tells_what_runs),
+		cmocka_unit_test(a_nameless_component_tells_what_runs_while_no_other_does),
 		cmocka_unit_test(vendor_and_class_must_match_where_they_are_given),
 		cmocka_unit_test(a_wrong_model_is_told_before_an_old_sequence),
 		cmocka_unit_test(one_of_many_ids_is_enough_in_every_component),
