@@ -288,7 +288,12 @@ void revocation_judge_path(struct revocation_path *path, enum revocation_mode mo
 	ret->n_rules = ret->n_needs = 0;
 	ret->is_revoked = false;
 	ret->outcome = RULE_PASS;
-	for (int i = 0; i < n - 1 && ret->n_rules < COSE_CHAIN_MAX + 1; i++) {
+	if (n - 1 > COSE_CHAIN_MAX + 1) { /* longer than the depth that the path was built with: never seen, never passed */
+		rule_set(&ret->rules[ret->n_rules++], "RV-3", "revocation", RULE_FAIL, "the path has %d certificates", n);
+		ret->outcome = RULE_FAIL;
+		return;
+	}
+	for (int i = 0; i < n - 1; i++) {
 		enum rule_outcome o = judge_one(path, i, mode, grace_s, ret);
 		ret->outcome = rule_blocks(o) || rule_blocks(ret->outcome) ? rule_worse(ret->outcome, o) : ret->outcome;
 	}

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "codec/cose.h"
+#include "codec/uri.h"
 #include "trust/freshness.h"
 #include "trust/judge.h"
 #include "trust/uri_rule.h"
@@ -87,6 +88,23 @@ static bool right_vendor(const struct trust_anchor *a, const struct suit_manifes
 	return true;
 }
 
+/* The address that will be fetched: relative ones against the manifest's own reference-uri. Without that they are
+ * relative to where the envelope was found, which the operator chose. */
+static bool address_is_allowed(const struct trust_anchor *a, const struct suit_manifest *m, struct span uri, char why[static URI_RULE_WHY_BYTES])
+{
+	_cleanup_buf_ struct buf whole = { .max = SUIT_URI_BYTES_MAX };
+
+	if (!uri_rule_allows(uri, a->hosts, why))
+		return false;
+	if (!m->reference_uri.n)
+		return true;
+	if (uri_resolve(m->reference_uri, uri, 0, &whole) < 0 || !buf_ok(&whole)) {
+		(void)snprintf(why, URI_RULE_WHY_BYTES, "a payload address does not resolve against the reference-uri"); /* fits */
+		return false;
+	}
+	return uri_rule_allows(buf_span(&whole), a->hosts, why);
+}
+
 static bool right_hosts(const struct trust_anchor *a, const struct suit_manifest *m, struct verdict *v)
 {
 	char why[URI_RULE_WHY_BYTES];
@@ -97,15 +115,16 @@ static bool right_hosts(const struct trust_anchor *a, const struct suit_manifest
 		if (!img->is_fetched || img->is_integrated)
 			continue;
 		n++;
-		if (uri_rule_allows(img->uri, a->hosts, why))
+		if (address_is_allowed(a, m, img->uri, why))
 			continue;
 		if (v)
 			rule_add(v, "SU-22", "payload addresses", RULE_FAIL, "%s", why);
 		return false;
 	}
-	if (v)
-		rule_add(v, "SU-22", "payload addresses", RULE_PASS, n ? "%zu payload address%s within what anchor '%s' allows" : "nothing is fetched", n,
-			 n == 1 ? "" : "es", a->name);
+	if (v && !n)
+		rule_add(v, "SU-22", "payload addresses", RULE_PASS, "nothing is fetched");
+	else if (v)
+		rule_add(v, "SU-22", "payload addresses", RULE_PASS, "%zu payload address%s within what anchor '%s' allows", n, n == 1 ? "" : "es", a->name);
 	return true;
 }
 
@@ -242,6 +261,13 @@ static void use_before_rule(struct judge *j, const struct suit_manifest *m)
 		rule_add(j->v, "SU-51", "use before", RULE_PASS, "to be used before %s", when);
 }
 
+static void authorization_rule(struct judge *j, const struct suit_manifest *m)
+{
+	if (m->needs_authorization)
+		rule_add(j->v, "SU-52", "authorization", RULE_WARN, "the update asks for the owner's approval, with priority %lld (smaller is more urgent)",
+			 (long long)m->priority);
+}
+
 static void freshness_rule(struct judge *j, const struct suit_manifest *m)
 {
 	struct freshness_entry entries[FRESHNESS_ENTRIES_MAX];
@@ -338,6 +364,7 @@ void judge_manifest(struct judge *j, const struct auth_candidate *by, const stru
 	(void)judge_rights(by->anchor, m, j->v); /* the rules say it */
 	freshness_rule(j, m);
 	use_before_rule(j, m);
+	authorization_rule(j, m);
 	command_rules(j, m);
 	payload_rules(j, m);
 	integrated_rules(j, m);

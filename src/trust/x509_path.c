@@ -99,7 +99,7 @@ int x509_tolerate(int ok, X509_STORE_CTX *ctx)
 	case X509_V_ERR_CA_BCONS_NOT_CRITICAL:
 	case X509_V_ERR_AUTHORITY_KEY_IDENTIFIER_CRITICAL:
 	case X509_V_ERR_SUBJECT_KEY_IDENTIFIER_CRITICAL:
-		if (depth <= 0 || depth != sk_X509_num(chain) - 1)
+		if (depth < 0 || depth != sk_X509_num(chain) - 1)
 			return 0;
 		break;
 	default:

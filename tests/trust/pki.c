@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "base/text.h"
+#include "codec/cbor.h"
 #include "trust/sign.h"
 
 const char pki_vendor_acme[] = "fa6b4a53-d5ad-5fdf-be9d-e663e4d41ffe", pki_vendor_other[] = "0f8fad5b-d9cb-469f-a165-70867728950e",
@@ -204,6 +205,27 @@ static const uint8_t *uuid(const char *text, const char *otherwise, uint8_t ret[
 	return ret;
 }
 
+/* The same manifest with key 4 between keys 3 and 7. */
+static void add_reference_uri(struct buf *manifest, const char *uri)
+{
+	struct cbor c = cbor_reader(buf_span(manifest));
+	struct buf out = { 0 };
+	size_t n = cbor_map(&c);
+
+	cbor_put_map(&out, n + 1);
+	for (size_t i = 0; i < n; i++) {
+		if (i == 3) {
+			cbor_put_uint(&out, 4);
+			cbor_put_str(&out, uri);
+		}
+		buf_add(&out, cbor_skip(&c));
+		buf_add(&out, cbor_skip(&c));
+	}
+	assert_true(cbor_at_end(&c));
+	buf_done(manifest);
+	*manifest = out;
+}
+
 void pki_envelope(const struct pki_cert *signer, const struct pki_cert *const *chain, size_t n, const struct pki_update *u,
 		  struct buf *ret)
 {
@@ -219,6 +241,8 @@ void pki_envelope(const struct pki_cert *signer, const struct pki_cert *const *c
 					    .has_use_before = u->has_use_before, .use_before_s = u->use_before_s };
 
 	assert_int_equal(suit_manifest_encode(&author, &manifest, &members, &n_members), 0);
+	if (u->reference_uri)
+		add_reference_uri(&manifest, u->reference_uri);
 	suit_auth_digest_encode(buf_span(&manifest), &digest);
 	pki_key_pem(signer, &key_pem);
 	pki_pem(chain, n, &chain_pem);

@@ -51,6 +51,7 @@ struct pki_update {
 	uint64_t sequence;
 	const char *vendor, *class_info;       /* UUID text; NULL = acme's and a class of it; "" = leave out */
 	const char *uri;                       /* NULL = https://fw.acme.example/a.bin */
+	const char *reference_uri;             /* NULL = none */
 	bool has_use_before;
 	int64_t use_before_s;
 	uint64_t bytes;                        /* 0 = 1000 */

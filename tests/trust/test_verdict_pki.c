@@ -2,6 +2,7 @@
 #include "pki.h"
 
 #include <openssl/ocsp.h>
+#include <pthread.h>
 
 #include "base/mem.h"
 #include "trust/revocation.h"
@@ -614,6 +615,29 @@ static void nothing_of_the_manifest_is_read_before_its_signer_is_trusted(void **
 	bench_done(&b);
 }
 
+/* SU-22: a relative address is judged as what it becomes. */
+static void relative_addresses_are_resolved_before_they_are_judged(void **state)
+{
+	static const struct { const char *uri, *reference; enum trust_outcome outcome; } rows[] = {
+		{ "a.bin", NULL, TRUST_ACCEPTED },
+		{ "a.bin", "https://fw.acme.example/x/suit", TRUST_ACCEPTED },
+		{ "a.bin", "https://10.0.0.1/suit", TRUST_REJECTED },
+		{ "../../a.bin", "file:///etc/passwd", TRUST_REJECTED },
+		{ "//evil.local/a.bin", "https://fw.acme.example/x/suit", TRUST_REJECTED },
+		{ "https://fw.acme.example/a.bin", "https://10.0.0.1/suit", TRUST_ACCEPTED },
+	};
+	struct bench b;
+
+	(void)state;
+	bench_init(&b);
+	b.mode = REVOCATION_SOFT;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		bench_ask(&b, &leaf, &(struct pki_update){ .sequence = 1, .uri = rows[i].uri, .reference_uri = rows[i].reference });
+		expect(&b, rows[i].outcome, "SU-22", rows[i].outcome == TRUST_ACCEPTED ? RULE_PASS : RULE_FAIL, rows[i].uri);
+	}
+	bench_done(&b);
+}
+
 /* SU-12, SU-32, SU-51, SU-22, SU-15 */
 static void sequence_size_time_address_and_device_are_judged(void **state)
 {
@@ -673,6 +697,52 @@ static void sequence_size_time_address_and_device_are_judged(void **state)
 	bench_done(&b);
 }
 
+struct thread_job {
+	const struct trust_anchors *anchors;
+	struct span envelope;
+	struct trust_facts facts;
+	int n_accepted;
+};
+
+static void *judge_many(void *arg)
+{
+	struct thread_job *j = arg;
+	struct verdict *v = NEW(struct verdict);
+
+	for (int i = 0; i < 20; i++) {
+		verdict_judge(j->anchors, &j->facts, j->envelope, NULL, NULL, v);
+		j->n_accepted += v->outcome == TRUST_ACCEPTED;
+	}
+	free(v);
+	return NULL;
+}
+
+/* One set of anchors, several workers, no state in between. */
+static void workers_judge_side_by_side(void **state)
+{
+	_cleanup_buf_ struct buf envelope = { 0 };
+	struct thread_job jobs[4] = { 0 };
+	pthread_t threads[4];
+	struct bench b;
+
+	(void)state;
+	bench_init(&b);
+	bench_crl(&b, &root, &(struct pki_crl_spec){ 0 });
+	bench_crl(&b, &sub, &(struct pki_crl_spec){ 0 });
+	bench_ask(&b, &leaf, &plain);
+	pki_envelope(&leaf, (const struct pki_cert *const[]){ &leaf, &sub }, 2, &plain, &envelope);
+	_cleanup_(trust_anchors_unrefp) struct trust_anchors *a = bench_anchors(&b);
+	for (size_t i = 0; i < 4; i++) {
+		jobs[i] = (struct thread_job){ .anchors = a, .envelope = buf_span(&envelope), .facts = b.facts };
+		assert_int_equal(pthread_create(&threads[i], NULL, judge_many, &jobs[i]), 0);
+	}
+	for (size_t i = 0; i < 4; i++) {
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+		assert_int_equal(jobs[i].n_accepted, 20);
+	}
+	bench_done(&b);
+}
+
 static void a_verdict_is_json_and_text(void **state)
 {
 	_cleanup_buf_ struct buf json = { 0 }, text = { 0 };
@@ -724,7 +794,9 @@ int main(void)
 		cmocka_unit_test(a_revoked_responder_is_not_believed),
 		cmocka_unit_test(a_certificate_without_addresses_says_so),
 		cmocka_unit_test(nothing_of_the_manifest_is_read_before_its_signer_is_trusted),
+		cmocka_unit_test(relative_addresses_are_resolved_before_they_are_judged),
 		cmocka_unit_test(sequence_size_time_address_and_device_are_judged),
+		cmocka_unit_test(workers_judge_side_by_side),
 		cmocka_unit_test(a_verdict_is_json_and_text),
 	};
 	return cmocka_run_group_tests_name("trust/verdict_pki", tests, make_pki, free_pki);
