@@ -125,6 +125,10 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
+    def server_bind(self):  # without the base class's look-up of our own name
+        http.server.socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]
+
     def handle_error(self, request, client_address):
         pass  # a client that goes away is not news
 
@@ -277,7 +281,7 @@ hosts = ["127.0.0.1"]
                 "--sleepers", a.sleepers, "--sleep", "6", "--awake", "3", "--vendor", VENDOR, "--class", MODEL, "--start-seq", "1",
                 "--anchor-key", self.pki.path("root.pem"), "--seed", "1"]
         if a.loss:
-            args += ["--loss", a.loss / 100]
+            args += ["--loss", a.loss / 100, "--ack-timeout", "200"]  # a loopback's round trip, not a radio's
         self.spawn("nodes", self.bin("dormouse-node"), *args)
         self.wait("the registrations", lambda: self.api("status")[1]["endpoints"] >= a.nodes, 90)
         self.say(f"{a.nodes} nodes registered, {a.sleepers} of them sleep 6 s at a time")
@@ -366,7 +370,7 @@ hosts = ["127.0.0.1"]
 
         self.pki.revoke()
         self.say("the vendor's signing certificate is revoked")
-        r = self.update(lambda x: x["id"] == u["id"] and x["state"] == "recalled", 90, "the recall")
+        r = self.update(lambda x: x["id"] == u["id"] and x["state"] == "recalled" and "revoked" in x["reason"], 90, "the recall")
         self.check("the update is recalled", True, r["reason"])
 
         out = run(self.bin("dormousectl"), "-s", self.sock, "audit", "verify")

@@ -196,6 +196,22 @@ static void sequence_note(struct intake *in, const struct update *u)
 	}
 }
 
+static bool is_rollback(const struct intake *in, const struct update *u)
+{
+	const struct update_component *c = &u->components[0];
+
+	for (size_t i = 0; u->n_components && i < in->n_seen; i++) {
+		const struct freshness_entry *f = &in->seen[i];
+		if (f->sequence <= u->sequence || !span_eq(SPAN(f->component, f->n_component), SPAN(c->id, c->n_id)))
+			continue;
+		for (size_t v = 0; v < c->n_vendor_id; v++)
+			for (size_t k = 0; k < c->n_class_id; k++)
+				if (memcmp(f->vendor_id, c->vendor_id[v], 16) == 0 && memcmp(f->class_id, c->class_id[k], 16) == 0)
+					return true;
+	}
+	return false;
+}
+
 /* ---- candidates ---- */
 
 static void candidate_end(struct candidate *c, int error)
@@ -323,8 +339,10 @@ static void candidate_accept(struct candidate *c, struct judge_job *j)
 	else
 		metric_add(METRIC_UPDATES_VERIFIED, 1);
 	verdict_json(j->verdict, &v);
-	if (!is_held)
+	if (!is_held) {
 		sequence_note(in, &e->u);
+		e->was_accepted = true;
+	}
 	entry_set_needs(in, e, j->verdict);
 	state_set(in, e, is_held ? UPDATE_HELD : UPDATE_VERIFIED, reason, "", buf_span(&v), on_candidate_stored, c);
 }
@@ -431,9 +449,13 @@ static void rejudged_good(struct intake *in, struct entry *e, const struct judge
 	}
 	for (size_t i = 0; e->u.n_images == 0 && i < j->u.n_images; i++)
 		e->u.images[e->u.n_images++] = j->u.images[i];
-	if (e->u.state == UPDATE_HELD) {
+	if (e->u.state == UPDATE_HELD && !e->was_accepted && is_rollback(in, &e->u)) {
+		metric_add(METRIC_UPDATES_REJECTED, 1);
+		state_set(in, e, UPDATE_REJECTED, "SU-12 sequence number: a higher one was accepted while this was held", "", verdict, NULL, NULL);
+	} else if (e->u.state == UPDATE_HELD) {
 		metric_add(METRIC_UPDATES_VERIFIED, 1);
 		sequence_note(in, &e->u);
+		e->was_accepted = true;
 		state_set(in, e, UPDATE_VERIFIED, "", "", verdict, NULL, NULL);
 	} else {
 		payload_next(in, e);
@@ -662,6 +684,7 @@ static int on_load_update(void *ctx, const struct update *u)
 	struct entry *e = NEW(struct entry);
 
 	e->u = *u;
+	e->was_accepted = u->state == UPDATE_VERIFIED || u->state == UPDATE_AVAILABLE;
 	HASH_ADD_STR(in->entries, u.id, e);
 	if (u->state == UPDATE_REJECTED)
 		in->n_rejected++;

@@ -40,7 +40,7 @@ struct entry {                                 /* an update and what it waits fo
 	struct revocation_need *needs;
 	size_t n_needs;
 	bool is_judging, judge_again;
-	bool is_storing;
+	bool was_accepted;                     /* in this life: its sequence number was fresh once */
 	struct payload_fetch *fetch;           /* of the next missing image */
 	unsigned payload_failures;
 	struct mono retry_at;                  /* of the payload; 0 = now */

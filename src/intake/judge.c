@@ -222,14 +222,16 @@ static void facts_copy(struct intake *in, struct judge_job *j)
 		j->objects[j->n_blobs++] = (struct revocation_object){ .kind = b->kind, .url = b->url, .der = SPAN(b->der, b->n),
 								       .fetched_at = b->fetched_at };
 	}
-	j->seen = NEW_N(struct freshness_entry, in->n_seen);
-	if (in->n_seen)
-		memcpy(j->seen, in->seen, in->n_seen * sizeof(*in->seen));
+	/* What is kept already was fresh when it came in: a newer sequence supersedes it, and does not make it a rollback. */
+	size_t n_seen = j->candidate ? in->n_seen : 0;
+	j->seen = NEW_N(struct freshness_entry, n_seen);
+	if (n_seen)
+		memcpy(j->seen, in->seen, n_seen * sizeof(*in->seen));
 	j->facts.now = intake_clock(in, &j->facts.clock_bad);
 	j->facts.revocation = j->objects;
 	j->facts.n_revocation = j->n_blobs;
 	j->facts.seen = j->seen;
-	j->facts.n_seen = in->n_seen;
+	j->facts.n_seen = n_seen;
 	j->facts.image_bytes_max = in->c.image_bytes_max;
 }
 

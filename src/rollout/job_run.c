@@ -439,7 +439,7 @@ static void on_report(void *ctx, const char *device, const struct node_report *r
 		return;
 	}
 	e->j.result = rep->result;
-	if (rep->has_received && rep->received_bytes <= e->j.total_bytes)
+	if (rep->has_received && rep->received_bytes <= e->j.total_bytes && rep->received_bytes > e->j.sent_bytes)
 		e->j.sent_bytes = rep->received_bytes;
 	report_reason(rep, reason, sizeof(reason));
 	/* A report that changes nothing any more (a repeat, or after a cancel) is still acknowledged. */
