@@ -24,7 +24,7 @@ const char *x509_name_text(const X509_NAME *name, char ret[static TRUST_NAME_BYT
 	char *text = NULL;
 	long n = 0;
 
-	/* RFC 2253 order with every control and non-ASCII byte escaped: printable by construction. */
+	/* Every control and non-ASCII byte comes escaped. */
 	if (bio && X509_NAME_print_ex(bio, name, 0, XN_FLAG_ONELINE & ~ASN1_STRFLGS_UTF8_CONVERT) >= 0)
 		n = BIO_get_mem_data(bio, &text);
 	(void)snprintf(ret, TRUST_NAME_BYTES, "%.*s", n > 0 && n < INT_MAX ? (int)n : 0, text ? text : ""); /* cut on purpose */
