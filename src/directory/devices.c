@@ -481,7 +481,9 @@ void devices_installed(struct devices *ds, const char *id, struct span component
 		       const char *version)
 {
 	struct entry *e = find(ds, id);
-	struct device_component c = { .n_id = (uint8_t)component.n, .has_sequence = true, .sequence = sequence, .has_manifest = true, .manifest = *manifest };
+	struct device_component c = {
+		.n_id = (uint8_t)component.n, .has_sequence = true, .sequence = sequence, .has_manifest = true, .manifest = *manifest,
+	};
 
 	if (!e || component.n > sizeof(c.id))
 		return;
