@@ -13,7 +13,7 @@
 #include "codec/json.h"
 #include "intake/internal.h"
 
-enum { TICK_MS = 60 * 1000, BUSY_RETRY_MS = 200 };
+enum { TICK_MS = 60 * 1000, BUSY_RETRY_MS = 200, AUDIT_VERDICT_BYTES_MAX = 24 * 1024 };
 
 /* The build date is a time that has certainly come (RV-14). */
 static const int64_t build_floor_ms = 1735689600000; /* 2025-01-01 */
@@ -61,7 +61,7 @@ static void audit_update(struct intake *in, const struct entry *e, const char *f
 	json_bool(&o, "approved", e->u.approved);
 	json_str(&o, "who", who);
 	json_str(&o, "reason", e->u.reason);
-	if (verdict.n)
+	if (verdict.n && verdict.n <= AUDIT_VERDICT_BYTES_MAX) /* the whole of it is with the update */
 		json_raw(&o, "verdict", verdict);
 	json_close_object(&o);
 	audit_log_append(in->c.audit, e->u.state_at, "update", e->u.id, buf_span(&b), NULL, NULL);
@@ -108,8 +108,10 @@ static void entry_store(struct intake *in, struct entry *e, enum update_state ol
 
 	*p = (struct pending_update){ .intake = in, .old = old, .done = done, .ctx = ctx };
 	memcpy(p->id, e->u.id, sizeof(p->id));
+	db_begin(in->c.db); /* the state and what the audit log says of it: both or neither */
 	audit_update(in, e, update_state_name(old), who, verdict);
 	update_store_put(in->c.db, &e->u, verdict, update_stored, p);
+	db_end(in->c.db);
 }
 
 static void say_state(const struct entry *e, enum update_state old)

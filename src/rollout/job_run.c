@@ -245,8 +245,10 @@ static void job_store(struct job_run *r, struct job_entry *e, enum job_state fro
 
 	*p = (struct pending_state){ .run = r, .from = from, .to = e->j.state, .done = done, .arg = arg };
 	memcpy(p->job, e->j.id, sizeof(p->job));
+	db_begin(r->c.db); /* the state and what the audit log says of it: both or neither */
 	audit_state(r, e, job_state_name(from), event);
 	job_store_put(r->c.db, &e->j, state_stored, p);
+	db_end(r->c.db);
 }
 
 /* The one function that changes a job's state. */
@@ -419,7 +421,7 @@ static void report_reason(const struct node_report *rep, char *ret, size_t ret_b
 	_cleanup_buf_ struct buf b = { 0 };
 
 	if (rep->result > 1)
-		buf_printf(&b, "the node says result %u", rep->result);
+		buf_printf(&b, "the node says: %s (%u)", job_result_text(rep->result), rep->result);
 	if (rep->reason.n) {
 		buf_add_str(&b, b.n ? ": " : "");
 		text_add_escaped(&b, rep->reason, 100);
