@@ -41,12 +41,13 @@ static void get_image(coap_resource_t *resource, coap_session_t *session, const 
 static void get_image_own(coap_resource_t *resource, coap_session_t *session, const coap_pdu_t *request,
 			  const coap_string_t *query, coap_pdu_t *response)
 {
-	coap_block_t b = { .szx = 6 };
+	coap_block_t b;
 	uint8_t v[4];
 	size_t bytes, off, n;
 
 	(void)resource, (void)session, (void)query;
-	(void)coap_get_block(request, COAP_OPTION_BLOCK2, &b); /* absent: the first block */
+	if (!coap_get_block(request, COAP_OPTION_BLOCK2, &b))
+		b = (coap_block_t){ .szx = 6 };
 	bytes = (size_t)16 << b.szx;
 	off = b.num * bytes;
 	if (off >= image_bytes) {
