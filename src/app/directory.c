@@ -4,11 +4,6 @@
 #include <string.h>
 
 #include "app/gateway.h"
-#include "base/log.h"
-#include "base/mem.h"
-#include "base/text.h"
-#include "codec/uri.h"
-#include "config/secret.h"
 
 static void on_device_changed(void *ctx, const struct device *d)
 {
@@ -60,56 +55,6 @@ void gateway_settings_apply(struct gateway *g, const struct config *c)
 	rd_coap_set(g->rd, c->directory.durable == CONFIG_DURABLE_COMMIT, c->directory.max_links_bytes);
 }
 
-/* People's keys for coaps admin, by file: "IDENTITY admin|viewer HEXKEY" a line. */
-static int credential_line(struct gateway *g, struct span line, struct buf *error, unsigned number)
-{
-	struct span word[3] = { 0 };
-	struct credential k = { .kind = CREDENTIAL_PSK };
-	size_t n = 0;
-
-	while (n < 3 && line.n) {
-		while (line.n && (line.p[0] == ' ' || line.p[0] == '\t'))
-			line = span_sub(line, 1, line.n);
-		size_t len = 0;
-		while (len < line.n && line.p[len] != ' ' && line.p[len] != '\t' && line.p[len] != '\r')
-			len++;
-		if (len == 0)
-			break;
-		word[n++] = span_sub(line, 0, len);
-		line = span_sub(line, len, line.n);
-	}
-	if (n == 0 || word[0].p[0] == '#')
-		return 0;
-	k.roles = span_eq_str(word[1], "admin") ? ROLE_ADMIN | ROLE_VIEWER : span_eq_str(word[1], "viewer") ? ROLE_VIEWER : 0;
-	if (n != 3 || !k.roles || text_copy(k.identity, sizeof(k.identity), word[0]) < 0 ||
-	    text_parse_hex_var(word[2], k.secret, sizeof(k.secret), &k.n_secret) < 0 || k.n_secret < 16) {
-		buf_printf(error, "%s:%u: a line is IDENTITY admin|viewer KEY, the key 16 to %d bytes in hex\n",
-			   g->config->admin.credentials_file, number, CREDENTIAL_SECRET_MAX);
-		return -EINVAL;
-	}
-	int r = devices_credential_put(g->devices, &k, NULL, NULL);
-	mem_wipe(&k, sizeof(k));
-	return r;
-}
-
-static int credentials_load(struct gateway *g, struct buf *error)
-{
-	uint8_t *bytes;
-	size_t n;
-	unsigned number = 0;
-
-	if (!g->config->admin.credentials_file[0])
-		return 0;
-	int r = config_secret_read(g->config->admin.credentials_file, &bytes, &n, error);
-	if (r < 0)
-		return r;
-	for (struct span rest = SPAN(bytes, n), line; r >= 0 && rest.p && rest.n && uri_piece_next(&rest, '\n', &line);)
-		r = credential_line(g, line, error, ++number);
-	mem_wipe(bytes, n);
-	free(bytes);
-	return r;
-}
-
 static int coap_start(struct gateway *g, struct buf *error)
 {
 	const struct config *c = g->config;
@@ -146,7 +91,7 @@ int gateway_directory_start(struct gateway *g, struct buf *error)
 		buf_printf(error, "stored devices cannot be read: %s\n", strerror(-r));
 		return r;
 	}
-	r = credentials_load(g, error);
+	r = devices_read_credentials(g->devices, c->admin.credentials_file, error);
 	if (r < 0)
 		return r;
 	g->registry = registry_new(&limits, g->db);

@@ -216,7 +216,8 @@ static int start_intake(struct gateway *g, struct buf *error)
 	r = intake_open(&(struct intake_config){
 		.loop = g->loop, .workers = g->workers, .db = g->db, .audit = g->audit, .images = g->images, .upstream = g->upstream,
 		.revocation = g->revocation, .anchors = g->anchors, .image_bytes_max = c->cache.image_max_bytes,
-		.refresh_max_s = c->revocation.refresh_max_s, .policy = on_policy, .changed = on_update_changed, .ctx = g }, &g->intake);
+		.refresh_max_s = c->revocation.refresh_max_s, .status_age_max_s = c->revocation.max_age_s, .policy = on_policy,
+		.changed = on_update_changed, .ctx = g }, &g->intake);
 	if (r < 0) {
 		buf_printf(error, "stored updates cannot be read: %s\n", strerror(-r));
 		return r;
@@ -292,6 +293,17 @@ static const struct {
 };
 
 enum { MODULES = sizeof(modules) / sizeof(*modules) };
+
+int gateway_log_priority(const struct config *c)
+{
+	static const char *const names[] = { [LOG_ERR] = "error", [LOG_WARNING] = "warning", [LOG_NOTICE] = "notice", [LOG_INFO] = "info",
+					     [LOG_DEBUG] = "debug" };
+
+	for (int i = LOG_ERR; i <= LOG_DEBUG; i++)
+		if (strcmp(c->log.level, names[i]) == 0)
+			return i;
+	return LOG_INFO;
+}
 
 int gateway_start(struct gateway *g, struct config *config)
 {

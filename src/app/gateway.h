@@ -51,6 +51,7 @@ struct gateway {
 /* 0, or -errno with the reason logged and everything stopped again. Takes config. */
 int gateway_start(struct gateway *g, struct config *config);
 int gateway_run(struct gateway *g);
+int gateway_log_priority(const struct config *c);
 void gateway_stop(struct gateway *g);
 
 /* app/anchors.c: the configured anchors with their files read; error says which one and why. */

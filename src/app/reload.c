@@ -22,12 +22,15 @@ int gateway_reload(struct gateway *g, struct buf *text)
 		r = gateway_anchors_load(c, &anchors, text);
 	if (r == 0)
 		r = gateway_crls_load(c, g->intake, text);
+	if (r == 0)
+		r = devices_read_credentials(g->devices, c->admin.credentials_file, text);
 	if (r < 0) {
 		trust_anchors_unref(anchors);
 		config_free(c);
 		service_ready(g->service);
 		return refuse(text, r);
 	}
+	log_set_max_priority(gateway_log_priority(c));
 	size_t n = config_diff(g->config, c, text);
 	intake_set_anchors(g->intake, anchors);
 	trust_anchors_unref(g->anchors);

@@ -394,3 +394,8 @@ void json_dump(const struct json_value *v, bool indent, struct buf *ret)
 	if (json_dump_callback(in(v), dump_some, ret, flags) != 0)
 		ret->bad = true;
 }
+
+const char *json_library_version(void)
+{
+	return jansson_version_str();
+}

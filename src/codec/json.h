@@ -56,3 +56,4 @@ const char *json_iter_key(const void *it);
 const struct json_value *json_iter_value(const void *it);
 /* Compact, or indented by two spaces; keys in the order they were read. */
 void json_dump(const struct json_value *v, bool indent, struct buf *ret);
+const char *json_library_version(void);         /* of jansson */

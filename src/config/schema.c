@@ -130,7 +130,7 @@ const struct schema_key schema_keys[] = {
 	{ T_HTTP, "socket_mode", C_(http.socket_mode), .type = SCHEMA_U32, .unit = UNIT_MODE, .min = 0, .max = 0777, .def = "0660", RESTART_,
 	  .line = "Permissions of the Unix sockets; who may write to them may administer" },
 
-	{ T_ADMIN, "credentials_file", C_(admin.credentials_file), STRING_(SYNTAX_PATH), .def = "", RESTART_,
+	{ T_ADMIN, "credentials_file", C_(admin.credentials_file), STRING_(SYNTAX_PATH), .def = "",
 	  .line = "Lines of identity, role (viewer or admin) and hex key for DTLS; readable by the daemon alone" },
 	{ T_ADMIN, "coap", C_(admin.coap), BOOL_, .def = "false", RESTART_,
 	  .line = "Serve administration over coaps to the identities in credentials_file" },
@@ -145,7 +145,7 @@ const struct schema_key schema_keys[] = {
 	{ T_REVOCATION, "refresh_max_s", C_(revocation.refresh_max_s), SECONDS_(1, 30 * DAY), .def = "3600", RESTART_,
 	  .line = "Fetch CRLs and OCSP answers again at the latest after this time" },
 	{ T_REVOCATION, "max_age_s", C_(revocation.max_age_s), SECONDS_(MINUTE, 365 * DAY), .def = "604800", RESTART_,
-	  .line = "Oldest status that counts as fresh, whatever its issuer promises" },
+	  .line = "Oldest OCSP answer, and oldest CRL without a next update, that counts as fresh" },
 	{ T_REVOCATION, "timeout_s", C_(revocation.timeout_s), SECONDS_(1, HOUR), .def = "20", RESTART_,
 	  .line = "How long a responder may take" },
 	{ T_REVOCATION, "allow_private", C_(revocation.allow_private), BOOL_, .def = "false", RESTART_,

@@ -231,10 +231,10 @@ int credentials_read(struct credentials *cs, const char *file, struct buf *error
 	struct credentials *fresh = credentials_new();
 	struct entry *e, *tmp;
 	uint8_t *text = NULL;
-	size_t n, before = error->n;
+	size_t n = 0, before = error->n;
 
-	int r = check_file(file, error);
-	if (r >= 0) {
+	int r = file[0] ? check_file(file, error) : 0;
+	if (r >= 0 && file[0]) {
 		r = file_read(AT_FDCWD, file, CREDENTIALS_FILE_BYTES_MAX, &text, &n);
 		if (r < 0)
 			buf_printf(error, "%s: %s\n", file, strerror(-r));

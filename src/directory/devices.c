@@ -677,5 +677,14 @@ unsigned devices_roles(const struct devices *ds, const char *identity)
 
 int devices_read_credentials(struct devices *ds, const char *file, struct buf *error)
 {
-	return credentials_read(ds->credentials, file, error);
+	_cleanup_buf_ struct buf old = { 0 };
+	const struct credential *c;
+
+	for (c = credentials_next(ds->credentials, NULL); c; c = credentials_next(ds->credentials, c))
+		if (credentials_is_static(c))
+			buf_add(&old, SPAN(c->identity, strlen(c->identity) + 1));
+	int r = credentials_read(ds->credentials, file, error);
+	for (size_t at = 0; r >= 0 && at < old.n; at += strlen(buf_str(&old) + at) + 1)
+		forget(ds, buf_str(&old) + at); /* its key may be another now */
+	return r;
 }

@@ -99,8 +99,8 @@ int devices_mac_key(const struct devices *ds, const char *device, uint8_t *ret, 
 unsigned devices_roles(const struct devices *ds, const char *identity);        /* enum credential_role bits; 0 = none */
 
 /* The file of people's PSK credentials: lines of identity, role (viewer or admin) and hex key; # starts a comment. Replaces what
- * was read before; not written to the store. A file that others may read is refused. error gets a line each; then
- * nothing was changed. -EINVAL or -errno. */
+ * was read before and ends the sessions of those; not written to the store. "" = no file, nobody. A file that others may read is
+ * refused. error gets a line each; then nothing was changed. -EINVAL or -errno. */
 int devices_read_credentials(struct devices *ds, const char *file, struct buf *error);
 
 /* "node1" for itself where it is a valid id; otherwise made readable and told apart by a digest. */

@@ -28,6 +28,7 @@ struct intake_config {
 	struct trust_anchors *anchors;         /* a reference is taken */
 	uint64_t image_bytes_max;              /* one image; also the sum of an update's */
 	uint32_t refresh_max_s;                /* look again at revocation at least this often */
+	uint32_t status_age_max_s;             /* struct trust_facts; 0 = its default */
 	/* How an update of this source is approved. */
 	enum rollout_policy (*policy)(void *ctx, const char *source, const struct update *u);
 	/* State or approval changed, after it was persisted. old == u->state when only the approval or the images changed. */

@@ -233,6 +233,7 @@ static void facts_copy(struct intake *in, struct judge_job *j)
 	j->facts.seen = j->seen;
 	j->facts.n_seen = n_seen;
 	j->facts.image_bytes_max = in->c.image_bytes_max;
+	j->facts.status_age_max_s = in->c.status_age_max_s;
 }
 
 struct judge_job *judge_start(struct intake *in, struct candidate *c, struct entry *e, void (*done)(void *job))

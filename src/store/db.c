@@ -410,6 +410,11 @@ int db_fd(struct db *db)
 	return db->eventfd;
 }
 
+const char *db_library_version(void)
+{
+	return sqlite3_libversion();
+}
+
 bool db_was_reset(const struct db *db)
 {
 	return db->was_reset;

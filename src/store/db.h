@@ -28,6 +28,7 @@ typedef void db_done_fn(void *ctx, int error);
 int db_open(const char *state_dir, struct db **ret);
 struct db *db_close(struct db *db);                    /* commits everything queued, runs their done */
 bool db_was_reset(const struct db *db);
+const char *db_library_version(void);                  /* of SQLite */
 int db_fd(struct db *db);                              /* readable when commits are done */
 void db_dispatch(struct db *db);
 size_t db_queue_length(struct db *db);
