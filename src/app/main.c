@@ -7,6 +7,8 @@
 
 #include "app/gateway.h"
 #include "base/log.h"
+#include "codec/json.h"
+#include "io/library.h"
 
 #ifndef DORMOUSE_CONFIG
 #define DORMOUSE_CONFIG "/etc/dormouse/dormouse.toml"
@@ -25,20 +27,14 @@ static void usage(FILE *f)
 
 static void version(void)
 {
-	printf("dormoused %s\nfeatures: rd(RFC 9176) suit cose-es256 cose-es384 cose-eddsa cose-mac0 x5chain crl ocsp coap coaps-psk "
-	       "observe block coap-pull https-source folder-source audit-log http-api coap-admin\n"
-	       "absent: oscore lms ml-dsa (newer libraries add them at build time)\n", DORMOUSE_VERSION);
-}
+	_cleanup_buf_ struct buf io = { 0 };
 
-static int log_priority(const char *level)
-{
-	static const char *const names[] = { [LOG_ERR] = "error", [LOG_WARNING] = "warning", [LOG_NOTICE] = "notice", [LOG_INFO] = "info",
-					     [LOG_DEBUG] = "debug" };
-
-	for (int i = LOG_ERR; i <= LOG_DEBUG; i++)
-		if (strcmp(level, names[i]) == 0)
-			return i;
-	return LOG_INFO;
+	io_library_versions(&io);
+	printf("dormoused %s\n", DORMOUSE_VERSION);
+	printf("libraries: %s, SQLite %s, jansson %s\n", buf_str(&io), db_library_version(), json_library_version());
+	printf("features: rd(RFC 9176) suit cose-es256 cose-es384 cose-eddsa cose-mac0 x5chain crl ocsp coap coaps-psk coaps-x509 observe "
+	       "block coap-pull forward-proxy https-source folder-source audit-log http-api coap-admin\n"
+	       "absent: oscore lms ml-dsa (newer libraries add them at build time)\n");
 }
 
 static int check(const struct config *c)
@@ -61,7 +57,7 @@ static int serve(struct config *c)
 {
 	struct gateway g = { 0 };
 
-	log_open("dormoused", log_priority(c->log.level));
+	log_open("dormoused", gateway_log_priority(c));
 	if (gateway_start(&g, c) < 0)
 		return EXIT_FAILURE;
 	int r = gateway_run(&g);
