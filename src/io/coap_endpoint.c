@@ -162,7 +162,7 @@ static void dispatch(struct exchange *x)
 		return;
 	if (!proxied)
 		x->route = find_route(e, &x->req);
-	if (x->req.observe == 1)
+	if (x->req.observe >= 0) /* a registration with the same token replaces (OB-2) */
 		observer_cancel(x);
 	if (later_block(x))
 		return;
@@ -183,6 +183,7 @@ static void on_request(coap_resource_t *resource, coap_session_t *session, const
 
 	metric_add(METRIC_COAP_REQUESTS, 1);
 	x.peer = peer_get(e, session);
+	peer_is_alive(x.peer);
 	exchange_parse(&x, pdu);
 	x.req.peer = x.peer->p;
 	/* libcoap acknowledges a CON that reaches its proxy resource before it asks us (T12). */
@@ -209,8 +210,11 @@ static void on_nack(coap_session_t *session, const coap_pdu_t *sent, const coap_
 {
 	struct peer *p = coap_session_get_app_data(session);
 
-	if (p && reason != COAP_NACK_ICMP_ISSUE)
-		observers_on_nack(p, (uint16_t)mid);
+	if (!p || reason == COAP_NACK_ICMP_ISSUE)
+		return;
+	if (p->probed && reason == COAP_NACK_RST && p->probe_mid == (uint16_t)mid)
+		peer_is_alive(p);
+	observers_on_nack(p, (uint16_t)mid);
 }
 
 /* ---- the loop ---- */
@@ -240,6 +244,7 @@ static void on_readable(void *ctx, int fd, unsigned what)
 	int n;
 
 	while ((n = epoll_wait(fd, ev, EVENTS_MAX, 0)) > 0) {
+		endpoint_peek_hello(e);
 		if (e->in_flight) {
 			observers_peek(e);
 			coap_io_do_epoll(e->ctx, ev, (size_t)n);
@@ -261,6 +266,7 @@ static void on_sweep(void *ctx)
 
 	assemblies_expire(e, now);
 	observers_sweep(e, now);
+	endpoint_sweep_probes(e, now);
 	loop_timer_set(e->sweep, SWEEP_MS);
 }
 

@@ -61,6 +61,10 @@ const char *coap_endpoint_address(struct coap_endpoint *e, size_t i);
 struct coap_deferred *coap_defer(struct coap_endpoint *e, const struct coap_request *req);
 void coap_deferred_respond(struct coap_deferred *d, struct coap_response *res);        /* frees d, empties res */
 
+/* Whether the request carries an Echo that this endpoint gave to this peer at most max_age_s ago (RFC 9175; RD-39, RD-49). If not, res
+ * becomes 4.01 with a new Echo, which a client repeats the request with. Freshness, and for plain CoAP proof of the address. */
+bool coap_endpoint_fresh(struct coap_endpoint *e, const struct coap_request *req, unsigned max_age_s, struct coap_response *res);
+
 /* Something below path changed: observers whose representation now has another ETag (or code) are
  * notified, coalesced within 100 ms (OB-13). A path covers its sub-paths. */
 void coap_endpoint_changed(struct coap_endpoint *e, const char *path);

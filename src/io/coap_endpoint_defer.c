@@ -43,6 +43,7 @@ static void detach(struct coap_deferred *d)
 void deferred_discard(struct coap_deferred *d)
 {
 	detach(d);
+	observer_discard(d->observer);
 	free(d->x);
 	free(d);
 }
@@ -62,6 +63,7 @@ struct coap_deferred *coap_defer(struct coap_endpoint *e, const struct coap_requ
 	d = NEW(struct coap_deferred);
 	d->e = e;
 	d->acked = x->separate;
+	d->observer = observer_prepare(x);
 	d->x = NEW(struct exchange);
 	x->deferred = d;
 	*d->x = *x;

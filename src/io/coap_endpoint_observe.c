@@ -129,34 +129,48 @@ static void copy_request(struct observer *o, const struct coap_request *q)
 	o->req.is_notify = true;
 }
 
-int64_t observer_register(struct exchange *x, const struct coap_response *res)
+struct observer *observer_prepare(struct exchange *x)
 {
-	struct coap_endpoint *e = x->e;
-	struct observer *o = find(x->peer, x->token, x->n_token);
+	struct observer *o;
 
-	if (o) /* the same token again replaces (OB-2) */
-		observer_drop(o);
-	/* A handler's own 2.03 begins an observation too (RFC 7641 section 4.2): "you have it; I tell you when it changes". */
-	if (!x->route || !x->route->r.observable || (res->code != COAP_205_CONTENT && res->code != COAP_203_VALID) || x->peer->closed ||
-	    (x->req.method != COAP_M_GET && x->req.method != COAP_M_FETCH) || (x->has_block2 && x->block2.num > 0))
-		return -1;
-	if (e->n_observers >= e->c.max_observers || x->peer->n_observers >= ENDPOINT_OBSERVERS_PEER_MAX)
-		return -1;
+	if (x->req.observe != 0 || !x->route || !x->route->r.observable || (x->has_block2 && x->block2.num > 0) ||
+	    (x->req.method != COAP_M_GET && x->req.method != COAP_M_FETCH))
+		return NULL;
 	o = NEW(struct observer);
-	o->e = e;
-	o->peer = x->peer;
+	o->e = x->e;
 	memcpy(o->token, x->token, x->n_token);
 	o->n_token = x->n_token;
 	o->route = x->route;
 	o->key = *exchange_key(x);
 	o->szx = x->has_block2 ? x->block2.szx : COAP_SZX_MAX;
-	o->is_formatted = res->code == COAP_205_CONTENT;
+	copy_request(o, &x->req);
+	return o;
+}
+
+void observer_discard(struct observer *o)
+{
+	if (!o)
+		return;
+	buf_done(&o->store);
+	free(o);
+}
+
+int64_t observer_register(struct observer *o, struct peer *p, const struct coap_response *res)
+{
+	struct coap_endpoint *e = p->e;
+
+	/* A handler's own 2.03 begins an observation too (RFC 7641 section 4.2): "you have it; I tell you when it changes". */
+	if ((res->code != COAP_205_CONTENT && res->code != COAP_203_VALID) || p->closed ||
+	    e->n_observers >= e->c.max_observers || p->n_observers >= ENDPOINT_OBSERVERS_PEER_MAX) {
+		observer_discard(o);
+		return -1;
+	}
+	o->peer = p;
 	o->content_format = res->content_format;
 	o->last = state_of(res);
 	o->sent = mono_now();
-	copy_request(o, &x->req);
-	peer_hold(x->peer);
-	x->peer->n_observers++;
+	peer_hold(p);
+	p->n_observers++;
 	e->n_observers++;
 	metric_set(METRIC_COAP_OBSERVERS, (int64_t)e->n_observers);
 	DL_APPEND(e->observers, o);
@@ -344,36 +358,39 @@ static void keep_snapshot(struct observer *o, struct coap_response *res)
 		buf_done(&snap.body);
 }
 
-static void run_handler(struct observer *o, struct coap_response *res)
+/* False: it has nothing to say now. */
+static bool run_handler(struct observer *o, struct coap_response *res)
 {
 	int r = o->route->r.fn(o->route->r.ctx, &o->req, res);
 
 	if (r < 0)
 		coap_error(res, COAP_500_INTERNAL, "%s", strerror(-r));
-	if (res->code == COAP_205_CONTENT && ((o->is_formatted && res->content_format != o->content_format) ||
-					      !coap_request_accepts(&o->req, res->content_format)))
-		coap_error(res, COAP_406_NOT_ACCEPTABLE, "the format changed"); /* OB-4 */
-	if (res->code == COAP_205_CONTENT && !o->is_formatted) {
-		o->is_formatted = true;
+	if (r == COAP_HANDLER_LATER)
+		return false;
+	if (res->code != COAP_205_CONTENT || res->content_format == COAP_CF_NONE)
+		return true;
+	if (o->content_format == COAP_CF_NONE) /* so far there was nothing to have a format */
 		o->content_format = res->content_format;
-	}
+	if (res->content_format != o->content_format || !coap_request_accepts(&o->req, res->content_format))
+		coap_error(res, COAP_406_NOT_ACCEPTABLE, "the format changed"); /* OB-4 */
+	return true;
 }
 
 static void notify(struct observer *o)
 {
 	struct coap_response res;
 	struct digest state;
-	bool large;
+	bool large, speaks;
 
 	o->dirty = false;
 	o->e->notifying = o;
 	coap_response_init(&res);
-	run_handler(o, &res);
+	speaks = run_handler(o, &res);
 	large = !res.reader.read && res.body.n > coap_block_bytes(o->szx) && res.code >> 5 == 2;
 	if (large && res.etag.n == 0)
 		res.etag = coap_etag_of(buf_span(&res.body));
 	state = state_of(&res);
-	if (!o->gone && !digest_eq(&state, &o->last)) {
+	if (speaks && !o->gone && !digest_eq(&state, &o->last)) {
 		o->last = state;
 		send_notification(o, &res, res.code >= COAP_400_BAD_REQUEST);
 		if (large && !o->gone)

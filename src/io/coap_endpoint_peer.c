@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <sys/socket.h>
 #include <utlist.h>
 
 #include "base/log.h"
@@ -93,6 +94,7 @@ void peer_release(struct peer *p)
 
 void peer_end(struct peer *p)
 {
+	peer_is_alive(p); /* no longer asked, at any rate */
 	observers_drop_peer(p);
 	deferred_drop_peer(p);
 	while (p->assemblies)
@@ -115,6 +117,84 @@ uint64_t peer_bytes_heard(const struct peer *p)
 	SSL *ssl = p->p.secure ? coap_session_get_tls(p->session, &lib) : NULL;
 
 	return ssl ? BIO_number_read(SSL_get_rbio(ssl)) : 0;
+}
+
+/* ---- a node that lost its session and says hello again from the same port ----
+ *
+ * OpenSSL drops a ClientHello (epoch 0) on an association that is up, so such a node would stay out until the session
+ * is idle, which its hellos prevent. Anybody can send a hello with its address, though: so ask the association itself,
+ * with a CoAP ping, and end it only when nothing authentic comes back (RFC 6347 4.2.8 in spirit). */
+
+enum { DTLS_HEADER_BYTES = 14, DTLS_HANDSHAKE = 22, DTLS_CLIENT_HELLO = 1 };
+
+static void probe(struct coap_endpoint *e, const coap_address_t *from, uint16_t local_port)
+{
+	struct coap_peer_key key;
+	struct peer *p;
+	coap_mid_t mid;
+
+	coap_lib_key_of(from, local_port, &key);
+	DL_FOREACH(e->peers, p) {
+		key.session = p->key.session;
+		if (p->p.secure && !p->probed && memcmp(&key, &p->key, sizeof(key)) == 0)
+			break;
+	}
+	if (!p)
+		return;
+	mid = coap_session_send_ping(p->session);
+	if (mid == COAP_INVALID_MID)
+		return;
+	p->probed = true;
+	p->probe_mid = (uint16_t)mid;
+	p->probe_at = mono_now();
+	e->n_probed++;
+}
+
+static void peek_hello(struct coap_endpoint *e, const struct listener *l)
+{
+	uint8_t h[DTLS_HEADER_BYTES];
+	struct sockaddr_storage from;
+	socklen_t n = sizeof(from);
+	coap_address_t a;
+
+	if (recvfrom(l->fd, h, sizeof(h), MSG_PEEK | MSG_DONTWAIT, (struct sockaddr *)&from, &n) != sizeof(h))
+		return;
+	if (h[0] != DTLS_HANDSHAKE || h[3] != 0 || h[4] != 0 || h[13] != DTLS_CLIENT_HELLO)
+		return;
+	coap_address_init(&a);
+	memcpy(&a.addr, &from, n < sizeof(a.addr) ? n : sizeof(a.addr));
+	probe(e, &a, coap_address_get_port(&l->addr));
+}
+
+/* Looks at the head of each queue; a hello that is missed comes again. */
+void endpoint_peek_hello(struct coap_endpoint *e)
+{
+	for (size_t i = 0; i < e->n_listener; i++) {
+		if (e->listener[i].secure)
+			peek_hello(e, &e->listener[i]);
+	}
+}
+
+void peer_is_alive(struct peer *p)
+{
+	if (!p->probed)
+		return;
+	p->probed = false;
+	p->e->n_probed--;
+}
+
+void endpoint_sweep_probes(struct coap_endpoint *e, struct mono now)
+{
+	struct peer *p;
+
+	if (e->n_probed == 0)
+		return;
+	DL_FOREACH(e->peers, p) {
+		if (!p->probed || mono_diff_ms(now, p->probe_at) < ENDPOINT_PROBE_MS)
+			continue;
+		p->closed = true;
+		loop_timer_set(e->close, 0);
+	}
 }
 
 static const coap_bin_const_t *on_identity(coap_bin_const_t *identity, coap_session_t *session, void *arg)

@@ -31,6 +31,7 @@ enum {
 	ENDPOINT_REQUEST_TAG_BYTES_MAX = 32,
 	ENDPOINT_PROXY_URI_BYTES_MAX = 1034,
 	ENDPOINT_ECHO_BYTES = 24,
+	ENDPOINT_PROBE_MS = 4000,                       /* for the answer to a ping */
 };
 
 struct exchange;
@@ -59,6 +60,9 @@ struct peer {
 	struct coap_peer p;
 	struct coap_peer_key key;
 	bool closed;                           /* to be disconnected: nothing is served any more */
+	bool probed;                           /* a ping is out, see endpoint_peek_hello() */
+	uint16_t probe_mid;
+	struct mono probe_at;
 	struct assembly *assemblies;
 	size_t block1_bytes;
 	unsigned n_assemblies, n_observers, n_deferred;
@@ -94,8 +98,7 @@ struct observer {
 	struct buf store;
 	struct digest key;                     /* of the snapshot its peer pulls */
 	uint8_t szx;
-	bool is_formatted;                     /* a 2.05 went out: its format stays (OB-4) */
-	int content_format;
+	int content_format;                    /* of the first answer that had one (OB-4) */
 	struct digest last;                    /* of code, format, ETag and content last sent */
 	bool dirty, in_flight, gone;
 	struct flight_key flight;
@@ -114,6 +117,7 @@ struct change {
 struct coap_deferred {
 	struct coap_endpoint *e;               /* NULL: the endpoint is gone */
 	struct exchange *x;                    /* copy */
+	struct observer *observer;             /* to be registered with the answer; NULL = none */
 	struct loop_timer *ack;
 	bool acked;
 	struct coap_deferred *prev, *next;
@@ -187,10 +191,10 @@ struct coap_endpoint {
 	size_t n_change;
 	bool change_all;
 	struct loop_timer *notify, *sweep, *close;
-	struct mono swept;
+	size_t n_probed;
 	coap_bin_const_t psk;                  /* given to libcoap during the handshake */
 	uint8_t psk_key[64];
-	uint8_t echo_key[32];
+	uint8_t echo_key[32], echo[ENDPOINT_ECHO_BYTES];
 	uint8_t scratch[2 * ENDPOINT_PROXY_URI_BYTES_MAX];
 	size_t n_scratch;
 	bool closing;
@@ -200,10 +204,13 @@ struct coap_endpoint {
 struct peer *peer_get(struct coap_endpoint *e, coap_session_t *session);
 void peer_drop(struct peer *p);                         /* the session is about to go */
 void peer_end(struct peer *p);                          /* its observers, bodies and deferred answers */
+void peer_is_alive(struct peer *p);                     /* something authentic came */
 void peer_hold(struct peer *p);
 void peer_release(struct peer *p);
 uint64_t peer_bytes_heard(const struct peer *p);        /* DTLS only; else 0 */
 int endpoint_dtls_setup(struct coap_endpoint *e);
+void endpoint_peek_hello(struct coap_endpoint *e);
+void endpoint_sweep_probes(struct coap_endpoint *e, struct mono now);
 
 /* coap_endpoint_request.c */
 void exchange_parse(struct exchange *x, const coap_pdu_t *pdu);
@@ -230,7 +237,10 @@ int reply_fill(struct reply *r, const struct coap_response *res, const struct co
 	       uint8_t block_buf[static COAP_BLOCK_BYTES_MAX]);
 
 /* coap_endpoint_observe.c */
-int64_t observer_register(struct exchange *x, const struct coap_response *res);         /* sequence number, or -1 */
+struct observer *observer_prepare(struct exchange *x);  /* NULL: asks for none, or may not have it */
+void observer_discard(struct observer *o);              /* not registered */
+/* Takes o. The sequence number to answer with, or -1: refused. */
+int64_t observer_register(struct observer *o, struct peer *p, const struct coap_response *res);
 void observer_cancel(struct exchange *x);
 void observers_drop_peer(struct peer *p);
 void observer_drop(struct observer *o);

@@ -264,6 +264,7 @@ static void send_response(struct exchange *x, struct coap_response *res, int64_t
 void exchange_answer(struct exchange *x, struct coap_response *res)
 {
 	size_t block = coap_block_bytes(x->has_block2 ? x->block2.szx : COAP_SZX_MAX);
+	struct observer *observer;
 	int64_t observe = -1;
 	bool large;
 
@@ -273,8 +274,9 @@ void exchange_answer(struct exchange *x, struct coap_response *res)
 	large = !res->reader.read && res->body.n > block && res->code >> 5 == 2;
 	if (large && res->etag.n == 0)
 		res->etag = coap_etag_of(buf_span(&res->body));
-	if (x->peer && x->req.observe == 0 && !x->deferred)
-		observe = observer_register(x, res);
+	observer = x->deferred ? TAKE(x->deferred->observer) : observer_prepare(x);
+	if (observer)
+		observe = observer_register(observer, x->peer, res);
 	if (res->code == COAP_205_CONTENT && res->etag.n && coap_request_has_etag(&x->req, &res->etag)) {
 		res->code = COAP_203_VALID;
 		res->content_format = COAP_CF_NONE;

@@ -388,6 +388,65 @@ static void a_forgotten_identity_must_come_anew(void **state)
 	assert_got(f, COAP_205_CONTENT, "node-2");
 }
 
+/* ---- freshness ---- */
+
+static int on_fresh(void *ctx, const struct coap_request *q, struct coap_response *r)
+{
+	struct fixture *f = ctx;
+
+	f->n_store++;
+	if (!coap_endpoint_fresh(f->e, q, 1, r))
+		return COAP_HANDLER_DONE;
+	r->code = COAP_204_CHANGED;
+	return COAP_HANDLER_DONE;
+}
+
+static struct raw post_with_echo(struct fixture *f, struct span echo)
+{
+	static uint16_t mid = 1;
+	struct raw m;
+
+	raw_start(&m, CON, COAP_M_POST, mid++, "e");
+	raw_text(&m, 11, "fresh");
+	if (echo.n)
+		raw_option(&m, 252, echo);
+	return raw_exchange(f, &m);
+}
+
+/* ER-1, ER-2, RD-39, RD-49. */
+static void an_echo_proves_freshness_and_address_for_a_while(void **state)
+{
+	struct fixture *f = *state;
+	const struct coap_route route = { .path = "fresh", .methods = BIT(COAP_M_POST), .fn = on_fresh, .ctx = f };
+	struct span echo = SPAN_NONE;
+	struct raw first, r;
+	int raw = f->raw;
+
+	assert_int_equal(coap_endpoint_add(f->e, &route), 0);
+	send_body(f, COAP_M_POST, "fresh", 0, 6); /* the client answers the challenge by itself */
+	assert_got(f, COAP_204_CHANGED, NULL);
+	assert_int_equal(f->n_store, 2);
+	first = post_with_echo(f, SPAN_NONE);
+	assert_int_equal(first.b[1], COAP_401_UNAUTHORIZED);
+	assert_true(raw_find(&first, 252, &echo));
+	assert_int_equal(echo.n, 24);
+	r = post_with_echo(f, echo);
+	assert_int_equal(r.b[1], COAP_204_CHANGED);
+	r = post_with_echo(f, span_sub(echo, 0, 23));
+	assert_int_equal(r.b[1], COAP_401_UNAUTHORIZED);
+	raw_connect(f); /* another address */
+	r = post_with_echo(f, echo);
+	assert_int_equal(r.b[1], COAP_401_UNAUTHORIZED);
+	close(f->raw);
+	f->raw = raw;
+	(void)loop_run_for(f->loop, 1100);
+	r = post_with_echo(f, echo);
+	assert_int_equal(r.b[1], COAP_401_UNAUTHORIZED);
+	((uint8_t *)(uintptr_t)echo.p)[20] ^= 1;
+	r = post_with_echo(f, echo);
+	assert_int_equal(r.b[1], COAP_401_UNAUTHORIZED);
+}
+
 /* ---- proxy ---- */
 
 static int on_proxy(void *ctx, const struct coap_request *q, struct coap_response *r)
@@ -519,6 +578,7 @@ int main(void)
 		fixture_test(a_psk_identity_is_who_asks),
 		fixture_test(a_wrong_key_or_identity_gets_nowhere),
 		fixture_test(a_forgotten_identity_must_come_anew),
+		fixture_test(an_echo_proves_freshness_and_address_for_a_while),
 		fixture_test(a_proxy_uri_is_ours_or_the_proxys),
 		fixture_test(both_families_reach_a_wildcard),
 		fixture_test(an_address_in_use_or_malformed_is_an_error),

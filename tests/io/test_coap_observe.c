@@ -367,6 +367,70 @@ static void a_client_follows_a_resource(void **state)
 	assert_int_equal(metric_get(METRIC_COAP_OBSERVERS), 0);
 }
 
+static unsigned offer;
+
+/* As an offer of updates does it: nothing yet, or what the node has already, then an envelope. */
+static int on_offer(void *ctx, const struct coap_request *q, struct coap_response *r)
+{
+	struct coap_etag e = { .n = 1, .b = { (uint8_t)offer } };
+
+	r->etag = e;
+	if (coap_request_has_etag(q, &e)) {
+		r->code = COAP_203_VALID;
+		return COAP_HANDLER_DONE;
+	}
+	r->code = COAP_205_CONTENT;
+	r->content_format = COAP_CF_CBOR;
+	buf_printf(&r->body, "offer %u", offer);
+	return COAP_HANDLER_DONE;
+}
+
+static void a_2_03_begins_an_observation_too(void **state)
+{
+	struct fixture *f = *state;
+	const struct coap_route route = { .path = "fw", .methods = BIT(COAP_M_GET), .observable = true, .fn = on_offer };
+	struct coap_call_request q = a_get("fw");
+
+	assert_int_equal(coap_endpoint_add(f->e, &route), 0);
+	offer = 1;
+	q.observe = true;
+	q.etag = (struct coap_etag){ .n = 1, .b = { 1 } };
+	assert_int_equal(coap_call(f->session, &q, on_answer, f, NULL), 0);
+	await(f, 1);
+	assert_got(f, COAP_203_VALID, "");
+	assert_true(f->got.is_notification);
+	offer = 2;
+	coap_endpoint_changed(f->e, "fw");
+	await(f, 1);
+	assert_got(f, COAP_205_CONTENT, "offer 2");
+}
+
+static void an_answer_that_comes_later_begins_one_as_well(void **state)
+{
+	struct fixture *f = *state;
+	const struct coap_route route = { .path = "slow", .methods = BIT(COAP_M_GET), .observable = true, .fn = on_later, .ctx = f };
+	struct coap_call_request q = a_get("slow");
+	struct coap_response res;
+
+	assert_int_equal(coap_endpoint_add(f->e, &route), 0);
+	q.observe = true;
+	assert_int_equal(coap_call(f->session, &q, on_answer, f, NULL), 0);
+	assert_int_equal(loop_run_for(f->loop, FIXTURE_MS), 0);
+	assert_int_equal(metric_get(METRIC_COAP_OBSERVERS), 0);
+	coap_response_init(&res);
+	res.code = COAP_205_CONTENT;
+	buf_add_str(&res.body, "first");
+	coap_deferred_respond(f->deferred, &res);
+	await(f, 1);
+	assert_got(f, COAP_205_CONTENT, "first");
+	assert_true(f->got.is_notification);
+	assert_int_equal(metric_get(METRIC_COAP_OBSERVERS), 1);
+	coap_endpoint_changed(f->e, "slow"); /* while notifying nothing can be deferred: 5.03 ends it */
+	await(f, 1);
+	assert_got(f, COAP_503_UNAVAILABLE, NULL);
+	assert_int_equal(f->n_defer, 2);
+}
+
 static void a_client_is_told_of_the_end(void **state)
 {
 	struct fixture *f = *state;
@@ -422,6 +486,8 @@ int main(void)
 		fixture_test(a_large_notification_is_pulled_in_blocks),
 		fixture_test(a_change_for_one_query_wakes_only_its_observers),
 		fixture_test(a_client_follows_a_resource),
+		fixture_test(a_2_03_begins_an_observation_too),
+		fixture_test(an_answer_that_comes_later_begins_one_as_well),
 		fixture_test(a_client_is_told_of_the_end),
 		fixture_test(over_dtls_the_next_one_follows_the_ack_too),
 	};
