@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "codec/json.h"
 #include "intake/internal.h"
+#include "trust/freshness.h"
 
 enum { TICK_MS = 60 * 1000, BUSY_RETRY_MS = 200, AUDIT_VERDICT_BYTES_MAX = 24 * 1024 };
 
@@ -166,51 +167,31 @@ void entry_set_state(struct intake *in, struct entry *e, enum update_state to, c
 
 /* ---- the sequence store (SU-12, SU-13) ---- */
 
-static void sequence_note(struct intake *in, const struct update *u)
+static void sequence_note(struct intake *in, const struct judge_job *j)
 {
-	const struct update_component *c = &u->components[0];
-
-	for (size_t v = 0; u->n_components && v < c->n_vendor_id; v++) {
-		for (size_t k = 0; k < c->n_class_id; k++) {
-			struct digest manifest;
-			struct freshness_entry f = { .n_component = c->n_id, .sequence = u->sequence };
-			if (digest_parse(span_str(u->id), &manifest) < 0)
-				return;
-			f.manifest = manifest;
-			memcpy(f.vendor_id, c->vendor_id[v], 16);
-			memcpy(f.class_id, c->class_id[k], 16);
-			memcpy(f.component, c->id, c->n_id);
-			size_t i = 0;
-			while (i < in->n_seen && (memcmp(in->seen[i].vendor_id, f.vendor_id, 16) != 0 || memcmp(in->seen[i].class_id, f.class_id, 16) != 0 ||
-						  in->seen[i].n_component != f.n_component || memcmp(in->seen[i].component, f.component, f.n_component) != 0))
-				i++;
-			if (i < in->n_seen && in->seen[i].sequence >= f.sequence)
-				continue;
-			if (i == in->n_seen)
-				in->seen = mem_resize(in->seen, ++in->n_seen, sizeof(*in->seen));
-			in->seen[i] = f;
-			struct sequence_row row = { .n_component = f.n_component, .sequence = f.sequence, .manifest = f.manifest };
-			memcpy(row.vendor_id, f.vendor_id, 16);
-			memcpy(row.class_id, f.class_id, 16);
-			memcpy(row.component, f.component, sizeof(row.component));
-			sequence_store_put(in->c.db, &row, NULL, NULL);
-		}
+	for (size_t k = 0; k < j->n_fresh; k++) {
+		const struct freshness_entry *f = &j->fresh[k];
+		size_t i = 0;
+		while (i < in->n_seen && !freshness_same_key(&in->seen[i], f))
+			i++;
+		if (i < in->n_seen && in->seen[i].sequence >= f->sequence)
+			continue;
+		if (i == in->n_seen)
+			in->seen = mem_resize(in->seen, ++in->n_seen, sizeof(*in->seen));
+		in->seen[i] = *f;
+		struct sequence_row row = { .n_component = f->n_component, .sequence = f->sequence, .manifest = f->manifest };
+		memcpy(row.vendor_id, f->vendor_id, sizeof(row.vendor_id));
+		memcpy(row.class_id, f->class_id, sizeof(row.class_id));
+		memcpy(row.component, f->component, sizeof(row.component));
+		sequence_store_put(in->c.db, &row, NULL, NULL);
 	}
 }
 
-static bool is_rollback(const struct intake *in, const struct update *u)
+static bool is_rollback(const struct intake *in, const struct judge_job *j)
 {
-	const struct update_component *c = &u->components[0];
-
-	for (size_t i = 0; u->n_components && i < in->n_seen; i++) {
-		const struct freshness_entry *f = &in->seen[i];
-		if (f->sequence <= u->sequence || !span_eq(SPAN(f->component, f->n_component), SPAN(c->id, c->n_id)))
-			continue;
-		for (size_t v = 0; v < c->n_vendor_id; v++)
-			for (size_t k = 0; k < c->n_class_id; k++)
-				if (memcmp(f->vendor_id, c->vendor_id[v], 16) == 0 && memcmp(f->class_id, c->class_id[k], 16) == 0)
-					return true;
-	}
+	for (size_t k = 0; k < j->n_fresh; k++)
+		if (freshness_compare(in->seen, in->n_seen, &j->fresh[k]) >= FRESHNESS_ROLLBACK)
+			return true;
 	return false;
 }
 
@@ -312,6 +293,8 @@ static void candidate_accept(struct candidate *c, struct judge_job *j)
 	bool is_held = j->verdict->outcome == TRUST_UNDECIDED;
 
 	struct entry *e = entry_find(in, j->u.id);
+	if (e && e->u.state == UPDATE_EXPIRED)
+		e->u.state = UPDATE_HELD; /* signed anew */
 	if (e && e->u.state != UPDATE_HELD) { /* the same manifest again: nothing new, and no way back from a recall */
 		candidate_end(c, 0);
 		return;
@@ -342,7 +325,7 @@ static void candidate_accept(struct candidate *c, struct judge_job *j)
 		metric_add(METRIC_UPDATES_VERIFIED, 1);
 	verdict_json(j->verdict, &v);
 	if (!is_held) {
-		sequence_note(in, &e->u);
+		sequence_note(in, j);
 		e->was_accepted = true;
 	}
 	entry_set_needs(in, e, j->verdict);
@@ -435,8 +418,8 @@ static void rejudged_rejected(struct intake *in, struct entry *e, const struct j
 	enum update_state to = UPDATE_RECALLED;
 
 	problem_text(j, reason, sizeof(reason));
-	if (!j->verdict->is_revoked && rule && strcmp(rule->id, "SU-51") == 0)
-		to = UPDATE_EXPIRED;
+	if (!j->verdict->is_revoked && (j->verdict->is_expired || (rule && strcmp(rule->id, "SU-51") == 0)))
+		to = UPDATE_EXPIRED; /* the same manifest under a new certificate may come in again */
 	else if (!j->verdict->is_revoked && e->u.state == UPDATE_HELD)
 		to = UPDATE_REJECTED;
 	metric_add(METRIC_UPDATES_REJECTED, 1);
@@ -451,12 +434,12 @@ static void rejudged_good(struct intake *in, struct entry *e, const struct judge
 	}
 	for (size_t i = 0; e->u.n_images == 0 && i < j->u.n_images; i++)
 		e->u.images[e->u.n_images++] = j->u.images[i];
-	if (e->u.state == UPDATE_HELD && !e->was_accepted && is_rollback(in, &e->u)) {
+	if (e->u.state == UPDATE_HELD && !e->was_accepted && is_rollback(in, j)) {
 		metric_add(METRIC_UPDATES_REJECTED, 1);
 		state_set(in, e, UPDATE_REJECTED, "SU-12 sequence number: a higher one was accepted while this was held", "", verdict, NULL, NULL);
 	} else if (e->u.state == UPDATE_HELD) {
 		metric_add(METRIC_UPDATES_VERIFIED, 1);
-		sequence_note(in, &e->u);
+		sequence_note(in, j);
 		e->was_accepted = true;
 		state_set(in, e, UPDATE_VERIFIED, "", "", verdict, NULL, NULL);
 	} else {

@@ -87,6 +87,8 @@ struct judge_job {
 	struct digest stored[UPDATE_IMAGES_MAX + 1];
 	uint64_t stored_bytes[UPDATE_IMAGES_MAX + 1];
 	size_t n_stored;
+	struct freshness_entry *fresh;         /* what it stands for in the sequence store */
+	size_t n_fresh;
 };
 
 /* judge.c */

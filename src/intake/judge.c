@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "codec/uri.h"
 #include "intake/internal.h"
+#include "trust/freshness.h"
 
 static void refuse(struct judge_job *j, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
@@ -166,6 +167,18 @@ static int envelope_read(struct image_cache *images, const struct digest *d, str
 	return p ? image_file_read(f, 0, p, image_file_bytes(f)) : -ENOMEM;
 }
 
+static void note_freshness(struct judge_job *j, const struct suit_envelope *env, const struct suit_manifest *m)
+{
+	j->fresh = NEW_N(struct freshness_entry, FRESHNESS_ENTRIES_MAX);
+	int n = freshness_entries(m, &env->manifest_digest, j->fresh);
+	if (n < 0) {
+		refuse(j, "too many vendor and class ids");
+		j->has_update = false;
+		n = 0;
+	}
+	j->n_fresh = (size_t)n;
+}
+
 static void judge_work(void *arg)
 {
 	struct judge_job *j = arg;
@@ -189,6 +202,7 @@ static void judge_work(void *arg)
 		j->u.envelope_bytes = bytes.n;
 		(void)text_copy(j->u.anchor, sizeof(j->u.anchor), span_str(j->verdict->anchor)); /* same size */
 		manifest_to_update(j, m);
+		note_freshness(j, env, m);
 		if (j->has_update)
 			store_all(j, bytes, m);
 	}
@@ -206,6 +220,7 @@ struct judge_job *judge_free(struct judge_job *j)
 	free(j->blobs);
 	free(j->objects);
 	free(j->seen);
+	free(j->fresh);
 	free(j->verdict);
 	free(j);
 	return NULL;

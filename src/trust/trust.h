@@ -129,6 +129,7 @@ struct verdict {
 	struct revocation_need needs[TRUST_NEEDS_MAX];
 	size_t n_needs;
 	bool is_revoked;                       /* a certificate of the accepted path is revoked */
+	bool is_expired;                       /* a certificate of the signer's path has expired; nothing else is against it */
 	bool is_rollback, is_equivocation;
 	struct wall newest_proof;              /* newest verified thisUpdate seen: feeds the clock floor */
 };

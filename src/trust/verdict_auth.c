@@ -140,6 +140,10 @@ static void rule_of_path(struct judge *j, const struct signer *s, enum x509_resu
 	case X509_PATH_UNDECIDED:
 		rule_add(j->v, "CO-14", "certificate path", RULE_UNDECIDED, "%s: %s, by a clock that is not to be trusted", s->what, why);
 		break;
+	case X509_PATH_EXPIRED:
+		j->v->is_expired = true;
+		rule_add(j->v, "CO-14", "certificate path", RULE_FAIL, "%s: %s", s->what, why);
+		break;
 	case X509_PATH_BAD:
 	case X509_PATH_NO_ANCHOR:
 		rule_add(j->v, "CO-14", "certificate path", RULE_FAIL, "%s: %s", s->what, why);

@@ -156,6 +156,8 @@ static enum x509_result path_result(int err, bool clock_bad)
 	case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
 	case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
 		return X509_PATH_NO_ANCHOR;
+	case X509_V_ERR_CERT_HAS_EXPIRED:
+		return X509_PATH_EXPIRED;
 	case X509_V_ERR_CERT_NOT_YET_VALID:
 		return clock_bad ? X509_PATH_UNDECIDED : X509_PATH_BAD;
 	default:

@@ -19,7 +19,8 @@ struct x509_policy {
 };
 struct x509_policy x509_policy_of(const struct trust_facts *facts);
 
-enum x509_result { X509_PATH_OK, X509_PATH_UNDECIDED /* only the clock is in doubt */, X509_PATH_BAD, X509_PATH_NO_ANCHOR };
+/* In the order of how near they come. */
+enum x509_result { X509_PATH_OK, X509_PATH_UNDECIDED /* only the clock is in doubt */, X509_PATH_EXPIRED, X509_PATH_BAD, X509_PATH_NO_ANCHOR };
 
 static inline void x509_freep(X509 **x) { X509_free(*x); }
 static inline void x509_stack_freep(STACK_OF(X509) **s) { sk_X509_pop_free(*s, X509_free); }
