@@ -110,11 +110,15 @@ static const struct json_value *field_at(const struct json_value *item, const ch
 {
 	char part[64];
 	const char *dot;
+	uint64_t i;
 
 	while (item && (dot = strchr(key, '.'))) {
 		if (text_copy(part, sizeof(part), SPAN(key, dot - key)) < 0)
 			return NULL;
-		item = json_is_array(item) ? json_at(item, (size_t)atoi(part)) : json_get(item, part);
+		if (!json_is_array(item))
+			item = json_get(item, part);
+		else
+			item = text_parse_u64(span_str(part), SIZE_MAX, &i, 0) == 0 ? json_at(item, i) : NULL;
 		key = dot + 1;
 	}
 	return item ? json_get(item, key) : NULL;

@@ -1,9 +1,8 @@
 #include "codec/suit_walk.h"
 
 #include <assert.h>
-#include <errno.h>
 
-#include "codec/cbor.h"
+#include "codec/suit_walk_internal.h"
 
 _Static_assert(SUIT_PATHS_MAX == 64, "walk_set has a bit for each path");
 _Static_assert(WALK_SLOTS_MAX <= 64, "a component set has a bit for each slot");
@@ -16,50 +15,7 @@ enum command {                         /* facts 1.1 */
 	COND_VERSION = 28, DIR_WAIT = 29, DIR_SWAP = 31, DIR_RUN_SEQUENCE = 32, DIR_UNLINK = 33, DIR_OVERRIDE_MULTIPLE = 34,
 	DIR_COPY_PARAMS = 35,
 };
-enum parameter {
-	PARAM_VENDOR = 1, PARAM_CLASS = 2, PARAM_DIGEST = 3, PARAM_USE_BEFORE = 4, PARAM_SLOT = 5, PARAM_STRICT_ORDER = 12,
-	PARAM_SOFT_FAILURE = 13, PARAM_SIZE = 14, PARAM_CONTENT = 18, PARAM_ENCRYPTION = 19, PARAM_URI = 21, PARAM_SOURCE = 22,
-	PARAM_INVOKE_ARGS = 23, PARAM_DEVICE = 24, PARAM_FETCH_ARGS = 25, PARAM_BATTERY = 26, PARAM_PRIORITY = 27,
-	PARAM_VERSION = 28, PARAM_WAIT_INFO = 29, PARAM_METADATA = 30,
-};
-enum { REPORTING_POLICY_MAX = 15, UUID_BYTES = 16, TAG_PEN = 112, CUSTOM_BELOW = -256 };
-
-struct slot {                          /* one component on one path; compared by bytes, so its padding stays zero */
-	struct suit_digest digest;
-	struct span uri, vendor, class, device;
-	uint64_t size, component_slot, found_slot;
-	int64_t use_before, priority;
-	uint32_t source;
-	bool has_size, has_slot, has_source, has_use_before, has_priority, is_encrypted;
-	bool is_slot_found, vendor_checked, class_checked;
-	bool copied_encrypted;         /* another component is decrypted from it */
-	bool bare_cipher, copied_bare_cipher;
-	bool fetch_is_open;            /* fetched before its digest was known: noted at the image-match */
-	struct span open_uri;
-};
-
-struct frame {                         /* one sequence being walked */
-	uint64_t current;              /* component set, by slot */
-	unsigned depth;
-	bool is_soft;                  /* soft-failure was set in it: a failed condition only ends the sequence */
-};
-
-static int fail(struct walk *w, enum suit_problem p, int r)
-{
-	*w->problem = p;
-	return r;
-}
-
-static int malformed(struct walk *w)
-{
-	return fail(w, SUIT_MANIFEST_MALFORMED, -EBADMSG);
-}
-
-static int spend(struct walk *w, size_t steps)
-{
-	w->n_steps += steps;
-	return w->n_steps > WALK_STEPS_MAX ? fail(w, SUIT_TOO_MANY, -EMSGSIZE) : 0;
-}
+enum { REPORTING_POLICY_MAX = 15, CUSTOM_BELOW = -256 };
 
 bool walk_uri_ok(struct span uri)
 {
@@ -71,30 +27,20 @@ bool walk_uri_ok(struct span uri)
 
 /* ---- the pool of paths ---- */
 
-/* The n_slots slots of a path. */
-static struct slot *path_at(const struct walk *w, size_t i)
-{
-	return w->paths + i * w->n_slots;
-}
-
-#define FOR_EACH_BIT(i_, set_) \
-	for (uint64_t left_##i_ = (set_), i_; left_##i_ && (i_ = (uint64_t)__builtin_ctzll(left_##i_), true); \
-	     left_##i_ &= left_##i_ - 1)
-
 static int path_new(struct walk *w, const struct slot *from, walk_set *set)
 {
 	uint64_t room = ~w->used & (w->n_paths == 64 ? UINT64_MAX : (UINT64_C(1) << w->n_paths) - 1);
 
 	if (room == 0)
-		return fail(w, SUIT_TOO_MANY, -EMSGSIZE);
+		return walk_fail(w, SUIT_TOO_MANY, -EMSGSIZE);
 	size_t i = (size_t)__builtin_ctzll(room);
 	if (from)
-		memcpy(path_at(w, i), from, w->n_slots * sizeof(struct slot));
+		memcpy(walk_path_at(w, i), from, w->n_slots * sizeof(struct slot));
 	else
-		memset(path_at(w, i), 0, w->n_slots * sizeof(struct slot));
+		memset(walk_path_at(w, i), 0, w->n_slots * sizeof(struct slot));
 	w->used |= UINT64_C(1) << i;
 	*set |= UINT64_C(1) << i;
-	return spend(w, w->n_slots);
+	return walk_spend(w, w->n_slots);
 }
 
 static void paths_free(struct walk *w, walk_set set)
@@ -106,7 +52,7 @@ static int paths_clone(struct walk *w, walk_set from, walk_set *ret)
 {
 	*ret = 0;
 	FOR_EACH_BIT(i, from) {
-		int r = path_new(w, path_at(w, i), ret);
+		int r = path_new(w, walk_path_at(w, i), ret);
 		if (r < 0)
 			return r;
 	}
@@ -118,11 +64,11 @@ static int paths_merge(struct walk *w, walk_set *into, walk_set from)
 {
 	FOR_EACH_BIT(i, from) {
 		bool is_known = false;
-		int r = spend(w, w->n_slots);
+		int r = walk_spend(w, w->n_slots);
 		if (r < 0)
 			return r;
 		FOR_EACH_BIT(j, *into)
-			is_known = is_known || memcmp(path_at(w, i), path_at(w, j), w->n_slots * sizeof(struct slot)) == 0;
+			is_known = is_known || memcmp(walk_path_at(w, i), walk_path_at(w, j), w->n_slots * sizeof(struct slot)) == 0;
 		if (is_known)
 			paths_free(w, UINT64_C(1) << i);
 		else
@@ -141,7 +87,7 @@ int walk_init(struct walk *w, const struct suit_envelope *env, struct suit_manif
 	if (w->n_paths > SUIT_PATHS_MAX)
 		w->n_paths = SUIT_PATHS_MAX;
 	w->paths = malloc(w->n_paths * w->n_slots * sizeof(struct slot));
-	return w->paths ? 0 : fail(w, SUIT_NO_MEMORY, -ENOMEM);
+	return w->paths ? 0 : walk_fail(w, SUIT_NO_MEMORY, -ENOMEM);
 }
 
 void walk_done(struct walk *w)
@@ -158,7 +104,7 @@ int walk_begin(struct walk *w, walk_set *ret)
 
 /* ---- component indexes ---- */
 
-static int slot_of_index(struct walk *w, uint64_t index, size_t *ret)
+int walk_slot_of_index(struct walk *w, uint64_t index, size_t *ret)
 {
 	if (index < w->m->n_components) {
 		*ret = (size_t)index;
@@ -169,7 +115,7 @@ static int slot_of_index(struct walk *w, uint64_t index, size_t *ret)
 			*ret = i;
 			return 0;
 		}
-	return fail(w, SUIT_BAD_COMPONENT, -EBADMSG);
+	return walk_fail(w, SUIT_BAD_COMPONENT, -EBADMSG);
 }
 
 /* The dependency that this slot stands for, or n_dependencies. */
@@ -189,8 +135,8 @@ static int read_index(struct walk *w, struct cbor *c, uint64_t *current)
 
 	uint64_t index = cbor_uint(c);
 	if (!cbor_ok(c))
-		return malformed(w);
-	int r = slot_of_index(w, index, &slot);
+		return walk_malformed(w);
+	int r = walk_slot_of_index(w, index, &slot);
 	if (r == 0)
 		*current |= UINT64_C(1) << slot;
 	return r;
@@ -203,12 +149,12 @@ static int set_index(struct walk *w, struct cbor *c, struct frame *f)
 
 	if (cbor_is_bool(c)) {
 		if (!cbor_bool(c))
-			return malformed(w);
+			return walk_malformed(w);
 		current = (UINT64_C(1) << w->n_slots) - 1;
 	} else if (cbor_peek(c) == CBOR_ARRAY) {
 		size_t n = cbor_array(c);
 		if (n == 0)
-			return malformed(w);
+			return walk_malformed(w);
 		for (; n > 0 && r == 0; n--)
 			r = read_index(w, c, &current);
 	} else {
@@ -246,11 +192,11 @@ static int check_integrated(struct walk *w, const struct suit_image *image)
 		struct suit_envelope inner;
 		enum suit_problem ignored;
 		int r = suit_envelope_decode(image->integrated, 0, &inner, &ignored);
-		return r == 0 && digest_equal(&inner.auth_digest, &image->digest) ? 0 : fail(w, SUIT_MEMBER_MISMATCH, -EBADMSG);
+		return r == 0 && digest_equal(&inner.auth_digest, &image->digest) ? 0 : walk_fail(w, SUIT_MEMBER_MISMATCH, -EBADMSG);
 	}
 	if (image->has_size && image->size != image->integrated.n)
-		return fail(w, SUIT_MEMBER_MISMATCH, -EBADMSG);
-	return suit_digest_check(&image->digest, image->integrated) != 0 ? 0 : fail(w, SUIT_MEMBER_MISMATCH, -EBADMSG);
+		return walk_fail(w, SUIT_MEMBER_MISMATCH, -EBADMSG);
+	return suit_digest_check(&image->digest, image->integrated) != 0 ? 0 : walk_fail(w, SUIT_MEMBER_MISMATCH, -EBADMSG);
 }
 
 static int note_image(struct walk *w, size_t slot_index, const struct slot *s, struct span uri, bool is_fetched)
@@ -286,7 +232,7 @@ static int note_image(struct walk *w, size_t slot_index, const struct slot *s, s
 		return image.is_integrated ? check_integrated(w, &image) : 0;
 	}
 	if (m->n_images == SUIT_IMAGES_MAX)
-		return fail(w, SUIT_TOO_MANY, -EMSGSIZE);
+		return walk_fail(w, SUIT_TOO_MANY, -EMSGSIZE);
 	m->images[m->n_images++] = image;
 	return image.is_integrated ? check_integrated(w, &image) : 0;
 }
@@ -297,12 +243,12 @@ static int note_id(struct walk *w, struct span *ids, size_t *n, struct span id)
 		if (span_eq(ids[i], id))
 			return 0;
 	if (*n == SUIT_IDS_MAX)
-		return fail(w, SUIT_TOO_MANY, -EMSGSIZE);
+		return walk_fail(w, SUIT_TOO_MANY, -EMSGSIZE);
 	ids[(*n)++] = id;
 	return 0;
 }
 
-static void note_unknown(struct walk *w, int64_t label)
+void walk_note_unknown(struct walk *w, int64_t label)
 {
 	if (w->m->unknown_command == 0)
 		w->m->unknown_command = label;
@@ -314,8 +260,8 @@ void walk_note_identity(struct walk *w, walk_set set)
 		struct suit_component *comp = &w->m->components[i];
 		comp->checks_vendor = comp->checks_class = set != 0;
 		FOR_EACH_BIT(p, set) {
-			comp->checks_vendor &= path_at(w, p)[i].vendor_checked;
-			comp->checks_class &= path_at(w, p)[i].class_checked;
+			comp->checks_vendor &= walk_path_at(w, p)[i].vendor_checked;
+			comp->checks_class &= walk_path_at(w, p)[i].class_checked;
 		}
 	}
 }
@@ -326,313 +272,12 @@ int walk_end(struct walk *w, walk_set set)
 
 	FOR_EACH_BIT(p, set)
 		for (size_t i = 0; i < w->n_slots && r == 0; i++) {
-			const struct slot *s = &path_at(w, p)[i];
+			const struct slot *s = &walk_path_at(w, p)[i];
 			if (s->fetch_is_open)
 				r = note_image(w, i, s, s->open_uri, true);
 		}
 	paths_free(w, set);
 	return r;
-}
-
-/* ---- parameters ---- */
-
-static struct span read_uuid(struct cbor *c, bool pen_allowed)
-{
-	struct cbor tagged = *c;
-	struct span whole;
-
-	if (pen_allowed && cbor_peek(c) == CBOR_TAG) {
-		whole = cbor_skip(c);
-		if (cbor_tag(&tagged) != TAG_PEN || cbor_bytes(&tagged).n == 0)
-			c->bad = true;
-		return whole;
-	}
-	whole = cbor_bytes(c);
-	if (whole.n != UUID_BYTES)
-		c->bad = true;
-	return whole;
-}
-
-static int read_digest(struct walk *w, struct cbor *c, struct suit_digest *ret)
-{
-	int r = suit_digest_decode(cbor_bytes(c), ret);
-
-	if (r == -EOPNOTSUPP)
-		return fail(w, SUIT_OLD_ENCODING, -ENOTSUP);
-	return r < 0 ? malformed(w) : 0;
-}
-
-/* A parameter that only a target uses. */
-static int skip_parameter(struct walk *w, struct cbor *c, int64_t label, struct frame *f)
-{
-	switch (label) {
-	case PARAM_STRICT_ORDER:
-		(void)cbor_bool(c); /* the caller looks at c */
-		return 0;
-	case PARAM_SOFT_FAILURE:
-		f->is_soft |= cbor_bool(c);
-		return 0;
-	case PARAM_CONTENT:
-	case PARAM_INVOKE_ARGS:
-	case PARAM_VERSION:
-	case PARAM_WAIT_INFO:
-	case PARAM_METADATA:
-		(void)cbor_bytes(c); /* the caller looks at c */
-		return 0;
-	case PARAM_FETCH_ARGS:
-	case PARAM_BATTERY:
-		(void)cbor_skip(c);
-		return 0;
-	default:
-		(void)cbor_skip(c);
-		if (label >= CUSTOM_BELOW)
-			return fail(w, SUIT_UNKNOWN_PARAMETER, -ENOTSUP);
-		note_unknown(w, label);
-		return 0;
-	}
-}
-
-/* Does the COSE_Encrypt in encryption-info name a content algorithm with a tag: AES-GCM, AES-CCM, ChaCha20/Poly1305? */
-static bool is_aead(struct span info)
-{
-	struct cbor c = cbor_reader(info);
-	int64_t alg = 0;
-
-	if (cbor_check(info, 0, NULL) < 0 || cbor_tag(&c) != 96 || cbor_array(&c) < 3)
-		return false;
-	struct span headers = cbor_bytes(&c);
-	if (!cbor_ok(&c) || cbor_check(headers, 0, NULL) < 0)
-		return false;
-	struct cbor map = cbor_reader(headers);
-	for (size_t n = cbor_map(&map); n > 0 && cbor_ok(&map) && cbor_peek(&map) != CBOR_TEXT; n--) {
-		if (cbor_int(&map) == 1 && cbor_peek(&map) != CBOR_TEXT)
-			alg = cbor_int(&map);
-		else
-			(void)cbor_skip(&map);
-	}
-	return (alg >= 1 && alg <= 3) || (alg >= 10 && alg <= 13) || alg == 24 || (alg >= 30 && alg <= 33);
-}
-
-static int read_parameter(struct walk *w, struct cbor *c, int64_t label, struct frame *f, struct slot *s)
-{
-	struct span info;
-	size_t source = 0;
-
-	switch (label) {
-	case PARAM_VENDOR:
-		s->vendor = read_uuid(c, true);
-		return 0;
-	case PARAM_CLASS:
-		s->class = read_uuid(c, false);
-		return 0;
-	case PARAM_DEVICE:
-		s->device = read_uuid(c, false);
-		return 0;
-	case PARAM_DIGEST:
-		return read_digest(w, c, &s->digest);
-	case PARAM_USE_BEFORE:
-		s->use_before = cbor_int(c);
-		s->has_use_before = true;
-		return 0;
-	case PARAM_SLOT:
-		s->component_slot = cbor_uint(c);
-		s->has_slot = true;
-		return 0;
-	case PARAM_SIZE:
-		s->size = cbor_uint(c);
-		s->has_size = true;
-		return 0;
-	case PARAM_ENCRYPTION:
-		info = cbor_bytes(c);
-		s->is_encrypted = info.n > 0;
-		s->bare_cipher = s->is_encrypted && !is_aead(info);
-		return 0;
-	case PARAM_URI:
-		s->uri = cbor_text(c);
-		return walk_uri_ok(s->uri) ? 0 : fail(w, SUIT_BAD_URI, -EBADMSG);
-	case PARAM_SOURCE: {
-		int r = slot_of_index(w, cbor_uint(c), &source);
-		s->source = (uint32_t)source;
-		s->has_source = true;
-		return r;
-	}
-	case PARAM_PRIORITY:
-		s->priority = cbor_int(c);
-		s->has_priority = true;
-		return 0;
-	default:
-		return skip_parameter(w, c, label, f);
-	}
-}
-
-/* Which parameters a map gave, so that each can be laid over the paths. */
-struct parameters {
-	struct slot values;
-	uint32_t given;                /* 1u << label, for labels up to 30 */
-};
-
-static int read_parameters(struct walk *w, struct cbor *c, struct frame *f, struct parameters *ret)
-{
-	size_t n = cbor_map(c);
-
-	memset(ret, 0, sizeof(*ret));
-	if (!cbor_ok(c) || n == 0)
-		return malformed(w);
-	for (; n > 0; n--) {
-		int64_t label = cbor_int(c);
-		int r = cbor_ok(c) ? read_parameter(w, c, label, f, &ret->values) : 0;
-		if (r < 0)
-			return r;
-		if (!cbor_ok(c))
-			return malformed(w);
-		if (label > 0 && label < 32)
-			ret->given |= UINT32_C(1) << label;
-	}
-	return 0;
-}
-
-static bool is_set(const struct slot *s, int label)
-{
-	switch (label) {
-	case PARAM_VENDOR:
-		return s->vendor.n;
-	case PARAM_CLASS:
-		return s->class.n;
-	case PARAM_DEVICE:
-		return s->device.n;
-	case PARAM_DIGEST:
-		return s->digest.bytes.n;
-	case PARAM_USE_BEFORE:
-		return s->has_use_before;
-	case PARAM_SLOT:
-		return s->has_slot;
-	case PARAM_SIZE:
-		return s->has_size;
-	case PARAM_ENCRYPTION:
-		return s->is_encrypted;
-	case PARAM_URI:
-		return s->uri.n;
-	case PARAM_SOURCE:
-		return s->has_source;
-	case PARAM_PRIORITY:
-		return s->has_priority;
-	default:
-		return false;
-	}
-}
-
-static void lay_over(struct slot *to, const struct slot *from, int label)
-{
-	switch (label) {
-	case PARAM_VENDOR:
-		to->vendor = from->vendor;
-		break;
-	case PARAM_CLASS:
-		to->class = from->class;
-		break;
-	case PARAM_DEVICE:
-		to->device = from->device;
-		break;
-	case PARAM_DIGEST:
-		to->digest = from->digest;
-		break;
-	case PARAM_USE_BEFORE:
-		to->use_before = from->use_before;
-		to->has_use_before = from->has_use_before;
-		break;
-	case PARAM_SLOT:
-		to->component_slot = from->component_slot;
-		to->has_slot = from->has_slot;
-		break;
-	case PARAM_SIZE:
-		to->size = from->size;
-		to->has_size = from->has_size;
-		break;
-	case PARAM_ENCRYPTION:
-		to->is_encrypted = from->is_encrypted;
-		to->bare_cipher = from->bare_cipher;
-		break;
-	case PARAM_URI:
-		to->uri = from->uri;
-		break;
-	case PARAM_SOURCE:
-		to->source = from->source;
-		to->has_source = from->has_source;
-		break;
-	case PARAM_PRIORITY:
-		to->priority = from->priority;
-		to->has_priority = from->has_priority;
-		break;
-	default:
-		break; /* only a target keeps it */
-	}
-}
-
-static void apply(struct walk *w, walk_set set, uint64_t components, const struct parameters *params, bool only_unset)
-{
-	FOR_EACH_BIT(p, set)
-		FOR_EACH_BIT(i, components) {
-			struct slot *s = &path_at(w, p)[i];
-			for (int label = 1; label < 32; label++)
-				if (params->given >> label & 1 && !(only_unset && is_set(s, label)))
-					lay_over(s, &params->values, label);
-		}
-}
-
-static int override_parameters(struct walk *w, struct cbor *c, struct frame *f, walk_set set, bool only_unset)
-{
-	struct parameters params;
-	int r = read_parameters(w, c, f, &params);
-
-	if (r == 0)
-		apply(w, set, f->current, &params, only_unset);
-	return r;
-}
-
-static int override_multiple(struct walk *w, struct cbor *c, struct frame *f, walk_set set)
-{
-	size_t n = cbor_map(c), slot;
-
-	if (!cbor_ok(c) || n == 0)
-		return malformed(w);
-	for (; n > 0; n--) {
-		struct parameters params;
-		uint64_t index = cbor_uint(c);
-		if (!cbor_ok(c))
-			return malformed(w);
-		int r = slot_of_index(w, index, &slot);
-		if (r == 0)
-			r = read_parameters(w, c, f, &params);
-		if (r < 0)
-			return r;
-		apply(w, set, UINT64_C(1) << slot, &params, false);
-	}
-	return 0;
-}
-
-static int copy_params(struct walk *w, struct cbor *c, const struct frame *f, walk_set set)
-{
-	size_t n = cbor_map(c), slot;
-
-	for (; n > 0 && cbor_ok(c); n--) {
-		uint64_t index = cbor_uint(c);
-		size_t n_labels = cbor_array(c);
-		if (!cbor_ok(c))
-			break;
-		int r = slot_of_index(w, index, &slot);
-		if (r == 0)
-			r = spend(w, n_labels * 8);
-		if (r < 0)
-			return r;
-		for (; n_labels > 0 && cbor_ok(c); n_labels--) {
-			int64_t label = cbor_int(c);
-			FOR_EACH_BIT(p, set)
-				FOR_EACH_BIT(i, f->current)
-					if (label > 0 && label < 32 && i != slot)
-						lay_over(&path_at(w, p)[i], &path_at(w, p)[slot], (int)label);
-		}
-	}
-	return cbor_ok(c) ? 0 : malformed(w);
 }
 
 /* ---- conditions and directives on one component of one path ---- */
@@ -778,13 +423,13 @@ static int plain_command(struct walk *w, struct cbor *c, enum command cmd, const
 	uint64_t policy = cbor_uint(c);
 
 	if (!cbor_ok(c))
-		return malformed(w);
+		return walk_malformed(w);
 	if (policy > REPORTING_POLICY_MAX)
-		return fail(w, SUIT_BAD_REPORTING_POLICY, -EBADMSG);
+		return walk_fail(w, SUIT_BAD_REPORTING_POLICY, -EBADMSG);
 	FOR_EACH_BIT(p, *set) {
 		int r = 0;
 		FOR_EACH_BIT(i, f->current) {
-			r = on_component(w, cmd, i, path_at(w, p));
+			r = on_component(w, cmd, i, walk_path_at(w, p));
 			if (r != 0)
 				break;
 		}
@@ -805,7 +450,7 @@ static int walk_commands(struct walk *w, struct span sequence, struct frame *f, 
 static int count_command(struct walk *w)
 {
 	if (!w->is_repeat && ++w->n_commands > SUIT_COMMANDS_MAX)
-		return fail(w, SUIT_TOO_MANY, -EMSGSIZE);
+		return walk_fail(w, SUIT_TOO_MANY, -EMSGSIZE);
 	return 0;
 }
 
@@ -833,7 +478,7 @@ static int read_branch(struct walk *w, struct cbor *c, bool is_last, struct span
 		cbor_null(c);
 	else
 		*ret = cbor_bytes(c);
-	return cbor_ok(c) ? 0 : malformed(w);
+	return cbor_ok(c) ? 0 : walk_malformed(w);
 }
 
 /* Each branch but the last leaves copies of its paths to the next one, so paths stay in the order of branches. */
@@ -843,7 +488,7 @@ static int try_each(struct walk *w, struct cbor c, const struct frame *f, uint64
 	walk_set out = 0;
 
 	if (!cbor_ok(&c) || n == 0)
-		return malformed(w);
+		return walk_malformed(w);
 	for (; n > 0; n--) {
 		struct frame inner = { .current = current, .depth = f->depth + 1 };
 		walk_set rest = 0;
@@ -879,7 +524,7 @@ static int nested(struct walk *w, struct cbor *c, enum command cmd, const struct
 		} else {
 			struct cbor again = argument;
 			struct span sequence = cbor_bytes(&again);
-			r = cbor_ok(&again) ? run_sequence(w, sequence, f, one, set) : malformed(w);
+			r = cbor_ok(&again) ? run_sequence(w, sequence, f, one, set) : walk_malformed(w);
 		}
 		if (r < 0)
 			return r;
@@ -909,9 +554,9 @@ static int one_command(struct walk *w, struct cbor *c, struct frame *f, walk_set
 	int64_t cmd = cbor_int(c);
 
 	if (!cbor_ok(c) || cmd == 0)
-		return malformed(w);
+		return walk_malformed(w);
 	if (w->in_shared && !allowed_in_shared(cmd))
-		return malformed(w);
+		return walk_malformed(w);
 	switch (cmd) {
 	case DIR_SET_INDEX:
 		return set_index(w, c, f);
@@ -920,11 +565,11 @@ static int one_command(struct walk *w, struct cbor *c, struct frame *f, walk_set
 		return nested(w, c, (enum command)cmd, f, set);
 	case DIR_SET_PARAMETERS:
 	case DIR_OVERRIDE:
-		return override_parameters(w, c, f, *set, cmd == DIR_SET_PARAMETERS);
+		return walk_override_parameters(w, c, f, *set, cmd == DIR_SET_PARAMETERS);
 	case DIR_OVERRIDE_MULTIPLE:
-		return override_multiple(w, c, f, *set);
+		return walk_override_multiple(w, c, f, *set);
 	case DIR_COPY_PARAMS:
-		return copy_params(w, c, f, *set);
+		return walk_copy_params(w, c, f, *set);
 	case COND_VENDOR ... COND_IS_DEPENDENCY:
 	case DIR_PROCESS_DEPENDENCY:
 	case COND_ABORT:
@@ -934,7 +579,7 @@ static int one_command(struct walk *w, struct cbor *c, struct frame *f, walk_set
 	case DIR_UNLINK:
 		return plain_command(w, c, (enum command)cmd, f, set);
 	default:
-		note_unknown(w, cmd);
+		walk_note_unknown(w, cmd);
 		(void)cbor_skip(c); /* the caller looks at c */
 		return 0;
 	}
@@ -946,23 +591,23 @@ static int walk_commands(struct walk *w, struct span sequence, struct frame *f, 
 	int r;
 
 	if (f->depth > SUIT_DEPTH_MAX)
-		return fail(w, SUIT_TOO_DEEP, -EMSGSIZE);
+		return walk_fail(w, SUIT_TOO_DEEP, -EMSGSIZE);
 	r = cbor_check(sequence, 0, NULL);
 	if (r < 0)
-		return r == -E2BIG ? fail(w, SUIT_TOO_DEEP, -EMSGSIZE) : malformed(w);
+		return r == -E2BIG ? walk_fail(w, SUIT_TOO_DEEP, -EMSGSIZE) : walk_malformed(w);
 	size_t n = cbor_array(&c);
 	if (!cbor_ok(&c) || n % 2 != 0)
-		return malformed(w);
+		return walk_malformed(w);
 	for (; n > 0; n -= 2) {
 		r = count_command(w);
 		if (r == 0)
-			r = spend(w, 1 + (size_t)__builtin_popcountll(*set) * (size_t)__builtin_popcountll(f->current));
+			r = walk_spend(w, 1 + (size_t)__builtin_popcountll(*set) * (size_t)__builtin_popcountll(f->current));
 		if (r == 0)
 			r = one_command(w, &c, f, set);
 		if (r < 0)
 			return r;
 		if (!cbor_ok(&c))
-			return malformed(w);
+			return walk_malformed(w);
 	}
 	return 0;
 }
