@@ -404,7 +404,7 @@ int files_anchors_load(const char *path, struct files_anchors **ret)
 int files_anchors_build(const struct files_anchors *a, bool must_identify, struct trust_anchors **ret)
 {
 	_cleanup_free_ struct trust_anchor_config *configs = NEW_N(struct trust_anchor_config, a->n + 1);
-	static const char *const none[] = { NULL };
+	static const char *const none[] = { NULL }, *const every[] = { "*", NULL };
 	char error[240] = "";
 
 	for (size_t i = 0; i < a->n; i++) {
@@ -415,7 +415,7 @@ int files_anchors_build(const struct files_anchors *a, bool must_identify, struc
 			.mac_key = buf_span(&f->mac_key),
 			.vendor_ids = (const char *const *)f->vendor_ids,
 			.class_ids = f->class_ids ? (const char *const *)f->class_ids : none,
-			.hosts = f->hosts ? (const char *const *)f->hosts : none,
+			.hosts = f->hosts ? (const char *const *)f->hosts : f->is_narrowed ? none : every,
 			.mode = f->mode,
 			.grace_s = f->grace_s,
 			.require_eku_code_signing = f->require_eku,

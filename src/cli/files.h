@@ -18,7 +18,7 @@ int files_read_line(const char *path, struct buf *ret);
 int files_write(const char *path, struct span bytes, unsigned mode);
 
 /* Anchors as configured by a directory of PEM files (or one PEM file): each file is an anchor named after it that may
- * sign for any vendor, and for nobody in particular (SU-14: whether an update is for a node is a matter of --device);
+ * sign for any vendor, any host, and nobody in particular (SU-14: whether an update is for a node is a matter of --device);
  * NAME.json beside it narrows that: {"vendor_ids":[...], "class_ids":[...], "hosts":[...], "revocation":"hard|grace|soft",
  * "grace_s":N, "require_code_signing":bool, "allow_unidentified":bool}. A file NAME.hex is an HMAC key. */
 struct files_anchors;

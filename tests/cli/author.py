@@ -66,6 +66,11 @@ def contents():
     check("vendor and class by UUID5", e["components"][0]["vendor_ids"] == [str(vendor)] and
           e["components"][0]["class_ids"] == [str(uuid.uuid5(vendor, "lamp"))], e)
     check("version", e["version"] == "2.0")
+    sign("l.suit", "--image", "img", "--uri", "https://192.0.2.1:8443/img", key="p256.pem")
+    ctl("verify", "l.suit", "--anchors", "p256.pub")
+    open("p256.json", "w").write('{"hosts": ["vendor.example"]}')  # beside p256.pub
+    ctl("verify", "l.suit", "--anchors", "p256.pub", want=3)       # SU-22
+    os.unlink("p256.json")
     for wrong in (["--uri", "https://x.example/a"], ["--image", "img"], ["--image", "img", "--uri", "u", "--integrated"],
                   ["--image", "none", "--integrated"]):
         p = subprocess.run([CTL, "author", "sign", "--key", "p256.pem", "--vendor", "v.example", "--class", "c", "--sequence", "1", *wrong, "-o",
