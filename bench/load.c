@@ -75,8 +75,8 @@ static void start_operation(uint64_t now)
 
 	s->active = true;
 	s->generation++;
-	s->peer = (uint32_t)(i % load.peers);
 	s->endpoint = (uint32_t)((load.random ? load_random() : i) % load.endpoints);
+	s->peer = (load.random ? s->endpoint : (uint32_t)i) % load.peers; /* an endpoint stays where it is */
 	s->started_ns = now;
 	take_mid(s);
 	fresh_timeout(s);
@@ -354,7 +354,7 @@ static void run(void)
 
 static void open_socket(void)
 {
-	struct sockaddr_in any = { .sin_family = AF_INET };
+	struct sockaddr_in any = { .sin_family = AF_INET, .sin_port = htons(load.from) };
 	int bytes = BUFFER_BYTES;
 
 	fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
@@ -422,7 +422,7 @@ static const struct option options[] = {
 	{ "random", no_argument, NULL, 'r' }, { "non", no_argument, NULL, 'o' }, { "count", required_argument, NULL, 'c' },
 	{ "skip", required_argument, NULL, 's' }, { "duration", required_argument, NULL, 'd' }, { "timeout", required_argument, NULL, 'T' },
 	{ "body", required_argument, NULL, 'b' }, { "locations", required_argument, NULL, 'L' }, { "pid", required_argument, NULL, 'i' },
-	{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
+	{ "from", required_argument, NULL, 'f' }, { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
 };
 
 static void usage(void)
@@ -432,6 +432,7 @@ static void usage(void)
 	     "  --path P --query Q      {ep} n000042, {rt} t2, {k} 42; query parts are cut at &\n"
 	     "  --etag HEX              sent with each request\n"
 	     "  --window N              operations outstanding (64)\n"
+	     "  --from PORT             source port: an endpoint keeps its address over several calls\n"
 	     "  --peers N               source addresses out of 127/8, from one socket (1)\n"
 	     "  --endpoints N           endpoints to name (1), in turn or --random\n"
 	     "  --links N --types N     of a registration: links, and resource types in all\n"
@@ -506,6 +507,7 @@ static void take_option(int c)
 	case 'b': load.body_bytes = (long)parse_number(optarg, INT32_MAX); break;
 	case 'L': load.locations = optarg; break;
 	case 'i': load.pid = (int)parse_number(optarg, INT32_MAX); break;
+	case 'f': load.from = (uint16_t)parse_number(optarg, UINT16_MAX); break;
 	case 'h': usage(); break;
 	default: exit(2);
 	}

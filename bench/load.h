@@ -14,7 +14,7 @@ enum load_mode { LOAD_GET, LOAD_BLOCK, LOAD_REGISTER, LOAD_UPDATE };
 
 struct load_config {
 	enum load_mode mode;
-	uint16_t port;
+	uint16_t port, from;                   /* from: source port; 0 = any */
 	const char *path, *query;              /* {ep}, {rt} and {k} stand for the endpoint's name, a type, its number */
 	uint8_t etag[8];
 	size_t n_etag;
