@@ -63,8 +63,8 @@ struct coap_request {
 	size_t n_if_match;
 	bool if_none_match;
 	struct span echo;                      /* empty = absent */
-	bool is_notify;                        /* the endpoint re-runs an observed GET; never answer >= 4.00 then:
-						* answer what is there now */
+	bool is_notify;                        /* the endpoint re-runs an observed GET: answer what is there now;
+						* an answer >= 4.00 ends the observation */
 	struct span body;                      /* whole, reassembled; borrowed for the call */
 };
 
@@ -85,7 +85,7 @@ struct coap_response {
 	int content_format;                    /* COAP_CF_NONE */
 	int64_t max_age_s;                     /* -1 = absent (60 s by default) */
 	struct coap_etag etag;                 /* n == 0: the endpoint derives one from body if it is larger than a block */
-	const char *location[COAP_LOCATION_MAX]; /* Location-Path segments, copied */
+	const char *location[COAP_LOCATION_MAX]; /* Location-Path segments, borrowed until the response is sent */
 	size_t n_location;
 	struct buf body;                       /* moved out by the endpoint; empty buf = no body */
 	struct coap_body_reader reader;        /* instead of body when reader.read is set */

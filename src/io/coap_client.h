@@ -11,19 +11,23 @@ struct coap_call;
 
 struct coap_client *coap_client_new(struct loop *l);
 struct coap_client *coap_client_free(struct coap_client *c);
-/* Fraction of datagrams (0..1) dropped in each direction, for simulation. Process-wide (libcoap). */
+/* Fraction of datagrams (0..1) dropped in each direction, for simulation. Process-wide: what any endpoint or client of the process
+ * sends (libcoap, whole percents), and what sessions opened from now on receive (a kernel filter). Both draw their own random
+ * numbers, so a run is not repeated by its seed. */
 void coap_client_set_loss(double fraction, uint64_t seed);
 
 struct coap_session_config {
 	const char *uri;                       /* "coap://[::1]:5683" or coaps://; literal address or name */
-	const char *psk_identity;              /* coaps */
+	const char *psk_identity;              /* coaps; copied, as is the key */
 	struct span psk_key;
-	unsigned ack_timeout_ms;               /* 0 = 2000 */
-	unsigned max_retransmit;               /* 0 = 4 */
+	unsigned ack_timeout_ms;               /* 0 = 2000; at least 1000 */
+	unsigned max_retransmit;               /* 0 = 4; at most 10 */
 };
 
+/* -EINVAL not a coap URI, or coaps without identity and key; -ENOENT name unknown (the resolver may block: give literals in a daemon);
+ * -EHOSTUNREACH no socket or no route. A DTLS handshake that fails ends the calls, not the session: the next call tries again. */
 int coap_session_open(struct coap_client *c, const struct coap_session_config *s, struct coap_session **ret);
-struct coap_session *coap_session_close(struct coap_session *s);       /* pending calls end with -ECANCELED */
+struct coap_session *coap_session_close(struct coap_session *s);       /* pending calls end with -ECANCELED, inside; NULL is fine */
 
 struct coap_call_request {
 	uint8_t method;
@@ -31,7 +35,7 @@ struct coap_call_request {
 	const char *const *query;              /* options, NULL-terminated; may be NULL */
 	const char *proxy_uri;                 /* instead of path */
 	int accept, content_format;            /* COAP_CF_NONE */
-	bool observe;
+	bool observe;                          /* renewed by itself when Max-Age passes in silence */
 	struct coap_etag etag;                 /* n == 0 = none */
 	struct span body;                      /* copied; Block1 when over a block */
 	uint8_t szx;                           /* 0..6, preferred block size; 6 = 1024 */
@@ -44,18 +48,21 @@ struct coap_call_request {
 };
 
 struct coap_call_result {
-	int error;                             /* 0, -ETIMEDOUT, -ECONNRESET (RST), -ECANCELED, -EMSGSIZE, -EPROTO, or of block() */
+	int error;                             /* 0; -ETIMEDOUT; -ECONNRESET (RST); -ECONNREFUSED (DTLS); -EHOSTUNREACH; -ECANCELED (session
+						* closed); -EMSGSIZE (body_max); -EPROTO (blocks that do not follow); -ESTALE (the body changed
+						* underway: at once with block(), else after two restarts); or what block() said */
 	uint8_t code;                          /* when error == 0 */
 	int content_format;
 	int64_t max_age_s;
 	struct coap_etag etag;
 	const char *location;                  /* "/rd/abc" or NULL; borrowed for the call */
 	struct span body;                      /* borrowed for the call */
-	bool is_notification;                  /* more may come */
+	bool is_notification;                  /* an observation lives: more may come. Else this was the last */
 };
 
 typedef void coap_call_fn(void *ctx, const struct coap_call_result *res);
 
 int coap_call(struct coap_session *s, const struct coap_call_request *req, coap_call_fn *fn, void *ctx,
-	      struct coap_call **ret);         /* ret may be NULL; fn is called at least once unless cancelled */
-void coap_call_cancel(struct coap_call *c);    /* fn is not called again */
+	      struct coap_call **ret);         /* ret may be NULL; fn is called at least once unless cancelled, never from inside */
+/* fn is not called again; an observation is cancelled at the server. Also allowed inside fn and block(). Not after the last result. */
+void coap_call_cancel(struct coap_call *c);

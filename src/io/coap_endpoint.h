@@ -12,8 +12,14 @@ struct coap_deferred;                          /* a request whose answer comes l
 
 enum { COAP_HANDLER_DONE = 0, COAP_HANDLER_LATER = 1 };
 
-/* Fill res and return COAP_HANDLER_DONE, or keep *later (call coap_defer() for it) and return
- * COAP_HANDLER_LATER. A negative return is answered 5.00. req is borrowed for the call. */
+/* Fill res and return COAP_HANDLER_DONE, or call coap_defer() and return COAP_HANDLER_LATER. A negative return is
+ * answered 5.00. req is borrowed for the call. What the endpoint adds to a response by itself:
+ * - Block2 of the size asked for, with Size2 on the first block; past the end 4.00. A body larger than the block gets an ETag
+ *   (when it has none) and is kept for 60 s for that peer and request, so the handler runs once for all its blocks. A reader is
+ *   not kept: the handler runs for each block and must give the same ETag while the bytes are the same.
+ * - 2.03 when a 2.05 has an ETag that the request carries; 4.06 when a 2.xx body has a format the request does not accept.
+ * - Observe on a 2.05 or 2.03 of an observable route, unless max_observers (or 64 for one peer) is reached.
+ * A POST, PUT, DELETE, PATCH or iPATCH that is retransmitted is answered again without running the handler. */
 typedef int coap_handler_fn(void *ctx, const struct coap_request *req, struct coap_response *res);
 
 struct coap_route {
@@ -37,27 +43,36 @@ struct coap_endpoint_config {
 	coap_psk_fn *psk;
 	void *psk_ctx;
 	const char *cert_file, *key_file, *ca_file;    /* optional X.509 DTLS; NULL = PSK only */
-	unsigned max_sessions;                 /* idle sessions kept */
-	unsigned session_timeout_s;
-	unsigned max_handshakes;
-	size_t block1_total_bytes;             /* all unfinished bodies */
-	size_t block1_peer_bytes;              /* unfinished bodies of one peer */
-	unsigned max_observers;
-	unsigned receive_buffer_bytes;         /* asked of the kernel, 4 MiB */
+	/* 0 in any of these = the number given */
+	unsigned max_sessions;                 /* idle sessions kept, per address listened on; 20000 */
+	unsigned session_timeout_s;            /* 300 */
+	unsigned max_handshakes;               /* 100 */
+	size_t block1_total_bytes;             /* all unfinished bodies, 16 MiB; above: 5.03 */
+	size_t block1_peer_bytes;              /* unfinished bodies of one peer, 256 KiB; above: 5.03 */
+	unsigned max_observers;                /* 10000 */
+	unsigned receive_buffer_bytes;         /* asked of the kernel, 4 MiB; it gives at most net.core.rmem_max without CAP_NET_ADMIN */
 };
 
+/* Literal addresses only; port 0 = any. "[::]" takes IPv4 as well. NULL with *ret_error (may be NULL): -EINVAL not an address, or
+ * coaps without credentials or with unreadable ones; -EADDRINUSE; -EADDRNOTAVAIL; -E2BIG over 16 addresses. The strings of c are
+ * borrowed for the life of the endpoint. */
 struct coap_endpoint *coap_endpoint_new(struct loop *l, const struct coap_endpoint_config *c, int *ret_error);
 struct coap_endpoint *coap_endpoint_free(struct coap_endpoint *e);
-int coap_endpoint_add(struct coap_endpoint *e, const struct coap_route *r);    /* copied; -EEXIST */
-/* Called for every request with Proxy-Uri/Proxy-Scheme that does not name us; without it they get 5.05. */
+/* Copied. -EEXIST; -ENOSPC over 256; -EINVAL over COAP_PATH_MAX segments. An exact route wins over a prefix, a longer prefix over a
+ * shorter. .well-known/core is there from the start; ";obs" is added to the attributes of an observable route. */
+int coap_endpoint_add(struct coap_endpoint *e, const struct coap_route *r);
+/* Called for every request with Proxy-Uri/Proxy-Scheme that does not name us; without it they get 5.05. req->proxy_uri is the whole
+ * URI in both cases. A URI with a scheme other than coap, coaps, their +tcp forms, http and https never gets here (5.05). */
 void coap_endpoint_set_proxy(struct coap_endpoint *e, coap_handler_fn *fn, void *ctx);
 /* Called after each request of a peer, before its handler: who talks is awake. */
 void coap_endpoint_set_heard(struct coap_endpoint *e, void (*fn)(void *ctx, const struct coap_peer *peer), void *ctx);
 /* The addresses bound, in the order of listen, with real ports; NULL past the end. */
 const char *coap_endpoint_address(struct coap_endpoint *e, size_t i);
 
-/* Inside a handler that returns COAP_HANDLER_LATER: takes what is needed to answer (the peer, token,
- * message id, options); the request itself is not kept. CON requests get an empty ACK when the answer takes long. */
+/* Inside a handler that returns COAP_HANDLER_LATER: takes what is needed to answer (the peer, token, message id, options); the
+ * request itself is not kept. Answered within 0.8 s it is piggybacked, later it follows an empty ACK. NULL, to be answered at once
+ * (5.03): over 4096 waiting, or 64 of one peer; always so when req->is_notify. Every result must be responded to once, also when
+ * the peer or the endpoint has gone meanwhile (then nothing is sent). */
 struct coap_deferred *coap_defer(struct coap_endpoint *e, const struct coap_request *req);
 void coap_deferred_respond(struct coap_deferred *d, struct coap_response *res);        /* frees d, empties res */
 
@@ -65,10 +80,12 @@ void coap_deferred_respond(struct coap_deferred *d, struct coap_response *res); 
  * becomes 4.01 with a new Echo, which a client repeats the request with. Freshness, and for plain CoAP proof of the address. */
 bool coap_endpoint_fresh(struct coap_endpoint *e, const struct coap_request *req, unsigned max_age_s, struct coap_response *res);
 
-/* Something below path changed: observers whose representation now has another ETag (or code) are
- * notified, coalesced within 100 ms (OB-13). A path covers its sub-paths. */
+/* Something at or below path changed ("" = anything): observers whose representation now has another ETag (or code) are
+ * notified by CON, coalesced within 100 ms (OB-13), one at a time each. A path covers its sub-paths. The handler is run again
+ * with is_notify set; an answer >= 4.00 is sent too, and ends the observation. */
 void coap_endpoint_changed(struct coap_endpoint *e, const char *path);
 /* Observers of exactly this path whose request carries the query `match` ("ep=node1") or any when NULL. */
 void coap_endpoint_changed_query(struct coap_endpoint *e, const char *path, struct span match);
-/* Drop every unfinished body, observer and session of an authenticated identity (its credential was removed). */
+/* Drop every unfinished body, observer and session of an authenticated identity (its credential was removed). Its requests get 4.01
+ * from now on; the sessions end in the loop's next turn. */
 void coap_endpoint_forget(struct coap_endpoint *e, const char *identity);
