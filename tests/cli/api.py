@@ -10,7 +10,7 @@ import tempfile
 import threading
 import urllib.parse
 
-CTL = sys.argv[1]
+CTL = os.path.abspath(sys.argv[1])
 failures = []
 asked = []                                     # (method, path, query, headers, body)
 ID = "c4f75b96062a7229e9031733f402e099ab42bed94263a1c26779b128480eb2cf"

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import uuid
 
-CTL = sys.argv[1]
+CTL = os.path.abspath(sys.argv[1])
 failures = []
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 
-CTL, VECTORS = sys.argv[1], sys.argv[2]
+CTL, VECTORS = (os.path.abspath(a) for a in sys.argv[1:3])
 KEYS = os.path.join(VECTORS, "keys")
 AUTHOR, DISTRIBUTOR = os.path.join(KEYS, "author-p256-pub.pem"), os.path.join(KEYS, "distributor-p256-pub.pem")
 MAC = open(os.path.join(KEYS, "mac-key-hmac256.hex")).read().strip()

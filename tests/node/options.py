@@ -4,7 +4,7 @@ import subprocess
 import sys
 import tempfile
 
-NODE = sys.argv[1]
+NODE = os.path.abspath(sys.argv[1])
 failures = []
 BASE = ["--gateway", "coap://127.0.0.1:1", "--ep", "n", "--state", "s"]
 WRONG = [

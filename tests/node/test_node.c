@@ -379,10 +379,10 @@ static void lost_datagrams_only_cost_time(void **state)
 	struct world w;
 
 	world_open(&w, false);
-	coap_client_set_loss(0.15, 42);
-	gateway_offer(&w.g, 2, 10000, false);
+	coap_client_set_loss(0.1, 42);         /* each loss costs a second or more: libcoap's shortest time-out */
+	gateway_offer(&w.g, 2, 4000, false);
 	node_up(&w);
-	assert_true(gateway_run(&w.g, is_updated, &w, 60000));
+	assert_true(gateway_run(&w.g, is_updated, &w, 180000));
 	coap_client_set_loss(0, 0);
 	assert_installed(&w);
 	world_close(&w);
