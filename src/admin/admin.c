@@ -4,22 +4,51 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 
 #include "admin/api.h"
+#include "base/digest.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
 #include "base/text.h"
-#include "base/digest.h"
 #include "config/secret.h"
+
+enum { REFUSED_LOG_MS = 1000 };
+
+void admin_log_refused(struct admin *a, const char *peer, const char *what)
+{
+	struct mono now = mono_now();
+
+	if (a->n_refused++ && mono_diff_ms(now, a->refused_at) < REFUSED_LOG_MS)
+		return;
+	log_fields(EV_AUTH_REFUSED, LOG_WARNING, ({ "GW_PEER", peer }), "%s %s was refused (%zu so far)", what, peer, a->n_refused);
+	a->refused_at = now;
+}
 
 static const char *http_face_query(struct api_call *c, const char *key)
 {
 	return http_query(c->face, key);
 }
 
+/* RFC 9110 15.5.6: a 405 says what would be right. */
+static void put_allow(struct http_exchange *x, unsigned methods)
+{
+	static const struct { enum http_method method; const char *name; } names[] = {
+		{ HTTP_GET, "GET, HEAD" }, { HTTP_POST, "POST" }, { HTTP_PUT, "PUT" }, { HTTP_DELETE, "DELETE" },
+	};
+	_cleanup_buf_ struct buf b = { 0 };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (methods & names[i].method)
+			buf_printf(&b, "%s%s", b.n ? ", " : "", names[i].name);
+	http_reply_header(x, "Allow", buf_str(&b));
+}
+
 static void http_face_reply(struct api_call *c, int status, const char *type, struct span body)
 {
+	if (status == 405)
+		put_allow(c->face, c->allow);
 	http_reply_header(c->face, "Cache-Control", "no-store");
 	http_reply(c->face, status, type, body);
 }
@@ -72,33 +101,75 @@ static void run_api(struct admin *a, struct http_exchange *x, const struct http_
 	api_run(c, req->path + strlen("/api/v1/"));
 }
 
+/* A browser says which site a script came from; other sites than ours have no business here, not even to look. */
+static bool origin_is_foreign(struct http_exchange *x)
+{
+	const char *origin = http_header(x, "Origin"), *host = http_header(x, "Host"), *at = origin ? strstr(origin, "://") : NULL;
+
+	return origin && (!at || !host || strcasecmp(at + 3, host) != 0);
+}
+
+static void serve_metrics(struct admin *a, struct http_exchange *x)
+{
+	_cleanup_buf_ struct buf b = { 0 };
+
+	metric_render(&b);
+	http_reply(x, 200, "text/plain; version=0.0.4; charset=utf-8", buf_span(&b));
+}
+
+static void serve_openapi(struct admin *a, struct http_exchange *x)
+{
+	_cleanup_buf_ struct buf b = { 0 };
+
+	openapi_render(&b);
+	http_reply(x, 200, "application/json", buf_span(&b));
+}
+
+static void serve_events(struct admin *a, struct http_exchange *x)
+{
+	events_stream_serve(a->events, x, http_header(x, "Last-Event-ID"), http_query(x, "last"), http_query(x, "types"));
+}
+
+/* What is no call of the API; GET alone. */
+static const struct { const char *path; void (*serve)(struct admin *a, struct http_exchange *x); } pages[] = {
+	{ "/metrics", serve_metrics }, { "/api/v1/openapi.json", serve_openapi }, { "/api/v1/events", serve_events },
+};
+
+static void route(struct admin *a, struct http_exchange *x, const struct http_request *req, unsigned roles, const char *who)
+{
+	for (size_t i = 0; i < sizeof(pages) / sizeof(*pages); i++) {
+		if (strcmp(req->path, pages[i].path) != 0)
+			continue;
+		if (req->method == HTTP_GET) {
+			pages[i].serve(a, x);
+			return;
+		}
+		put_allow(x, HTTP_GET);
+		http_reply_problem(x, 405, "not with this method");
+		return;
+	}
+	if (strncmp(req->path, "/api/v1/", strlen("/api/v1/")) == 0)
+		run_api(a, x, req, roles, who);
+	else
+		http_reply_problem(x, 404, "the API is at /api/v1/, described by /api/v1/openapi.json");
+}
+
 static void on_request(void *ctx, struct http_exchange *x, const struct http_request *req)
 {
 	struct admin *a = ctx;
-	_cleanup_buf_ struct buf b = { 0 };
 	unsigned roles;
 	char who[API_WHO_BYTES];
 
 	metric_add(METRIC_HTTP_REQUESTS, 1);
 	if (!http_who(a, x, req, &roles, who)) {
-		log_fields(EV_AUTH_REFUSED, LOG_WARNING, ({ "GW_PEER", req->peer }), "HTTP request of %s without a valid token", req->peer);
+		admin_log_refused(a, req->peer, "an HTTP request without a valid token of");
 		http_reply_header(x, "WWW-Authenticate", "Bearer");
 		http_reply_problem(x, 401, "show the bearer token of http.token_file");
-		return;
-	}
-	bool is_get = req->method == HTTP_GET || req->method == HTTP_HEAD;
-	if (is_get && strcmp(req->path, "/metrics") == 0) {
-		metric_render(&b);
-		http_reply(x, 200, "text/plain; version=0.0.4; charset=utf-8", buf_span(&b));
-	} else if (is_get && strcmp(req->path, "/api/v1/openapi.json") == 0) {
-		openapi_render(&b);
-		http_reply(x, 200, "application/json", buf_span(&b));
-	} else if (req->method == HTTP_GET && strcmp(req->path, "/api/v1/events") == 0) {
-		events_stream_serve(a->events, x, http_header(x, "Last-Event-ID"), http_query(x, "last"), http_query(x, "types"));
-	} else if (strncmp(req->path, "/api/v1/", strlen("/api/v1/")) == 0) {
-		run_api(a, x, req, roles, who);
+	} else if (!req->is_unix && origin_is_foreign(x)) {
+		admin_log_refused(a, req->peer, "an HTTP request from a page of another web site by");
+		http_reply_problem(x, 403, "requests from pages of other web sites are refused");
 	} else {
-		http_reply_problem(x, 404, "the API is at /api/v1/, described by /api/v1/openapi.json");
+		route(a, x, req, roles, who);
 	}
 }
 

@@ -8,40 +8,46 @@
 #include "base/mem.h"
 #include "base/text.h"
 
+enum { VIEW = ROLE_VIEWER, ADMIN = ROLE_ADMIN, HTTP_ONLY = true, BOTH = false };
+
+/* Routes of one path stand together. */
 static const struct api_route api_routes[] = {
-	{ HTTP_GET, "status", ROLE_VIEWER, false, api_status, "What runs, since when, and how much of everything" },
-	{ HTTP_GET, "health", ROLE_VIEWER, false, api_health, "200 when all is well, 503 with what is not" },
-	{ HTTP_GET, "devices", ROLE_VIEWER, false, api_devices_list, "Known devices" },
-	{ HTTP_GET, "devices/{id}", ROLE_VIEWER, false, api_device_show, "One device" },
-	{ HTTP_PUT, "devices/{id}", ROLE_ADMIN, true, api_device_put, "Enrol a device, or change what is known of it" },
-	{ HTTP_DELETE, "devices/{id}", ROLE_ADMIN, true, api_device_delete, "Forget a device and its credentials" },
-	{ HTTP_POST, "devices/{id}/state", ROLE_ADMIN, true, api_device_state, "Enrol, quarantine or retire a device" },
-	{ HTTP_GET, "endpoints", ROLE_VIEWER, false, api_endpoints_list, "Active registrations (RFC 9176)" },
-	{ HTTP_GET, "endpoints/{location}", ROLE_VIEWER, false, api_endpoint_show, "One registration with its links" },
-	{ HTTP_GET, "credentials", ROLE_ADMIN, true, api_credentials_list, "Identities and their roles, without secrets" },
-	{ HTTP_PUT, "credentials/{identity}", ROLE_ADMIN, true, api_credential_put, "Set the key of an identity" },
-	{ HTTP_DELETE, "credentials/{identity}", ROLE_ADMIN, true, api_credential_delete, "Remove an identity's key" },
-	{ HTTP_GET, "updates", ROLE_VIEWER, false, api_updates_list, "Updates in every state" },
-	{ HTTP_GET, "updates/{id}", ROLE_VIEWER, false, api_update_show, "One update" },
-	{ HTTP_GET, "updates/{id}/verdict", ROLE_VIEWER, false, api_update_verdict, "The verdict: every rule with its evidence" },
-	{ HTTP_POST, "updates/{id}/approve", ROLE_ADMIN, false, api_update_approve, "Let an update go to the devices it fits" },
-	{ HTTP_POST, "updates/{id}/recall", ROLE_ADMIN, false, api_update_recall, "Withdraw an update and stop its jobs" },
-	{ HTTP_GET, "images", ROLE_VIEWER, false, api_images_list, "Images in the cache" },
-	{ HTTP_GET, "rollouts", ROLE_VIEWER, false, api_rollouts_list, "Rollouts with counts of their jobs" },
-	{ HTTP_GET, "rollouts/{id}", ROLE_VIEWER, false, api_rollout_show, "One rollout" },
-	{ HTTP_GET, "jobs", ROLE_VIEWER, false, api_jobs_list, "Jobs; filter by update, device, state" },
-	{ HTTP_GET, "jobs/{id}", ROLE_VIEWER, false, api_job_show, "One job" },
-	{ HTTP_POST, "jobs/{id}/retry", ROLE_ADMIN, true, api_job_retry, "Queue a finished job again" },
-	{ HTTP_POST, "jobs/{id}/cancel", ROLE_ADMIN, true, api_job_cancel, "Cancel an open job" },
-	{ HTTP_GET, "why-not", ROLE_VIEWER, false, api_why_not, "Every rule between a device and an update" },
-	{ HTTP_GET, "sources", ROLE_VIEWER, false, api_sources_list, "Sources and how they do" },
-	{ HTTP_POST, "sources/{name}/poll", ROLE_ADMIN, true, api_source_poll, "Look at a source now" },
-	{ HTTP_POST, "revocation/refresh", ROLE_ADMIN, true, api_revocation_refresh, "Fetch revocation status of all live updates now" },
-	{ HTTP_GET, "audit", ROLE_VIEWER, true, api_audit_list, "Audit entries; filter by subject" },
-	{ HTTP_GET, "audit/checkpoint", ROLE_VIEWER, true, api_audit_checkpoint, "The signed tree head" },
-	{ HTTP_GET, "audit/key", ROLE_VIEWER, true, api_audit_key, "The public key of tree heads" },
-	{ HTTP_GET, "audit/prove", ROLE_VIEWER, true, api_audit_prove, "Offline proofs of the entries of a subject" },
-	{ HTTP_POST, "reload", ROLE_ADMIN, true, api_reload, "Read the configuration again" },
+	{ HTTP_GET, "status", VIEW, BOTH, api_status, API_ITEM, "What runs, since when, and how much of everything" },
+	{ HTTP_GET, "health", VIEW, BOTH, api_health, API_ITEM, "200 when all is well, 503 with what is not" },
+	{ HTTP_GET, "devices", VIEW, BOTH, api_devices_list, API_LIST, "Known devices", .query = "state" },
+	{ HTTP_GET, "devices/{id}", VIEW, BOTH, api_device_show, API_ITEM, "One device" },
+	{ HTTP_PUT, "devices/{id}", ADMIN, HTTP_ONLY, api_device_put, API_OK, "Enrol a device, or change what is known of it",
+	  .body = "vendor_id:string class_id:string name:string hw_revision:string identity:string proof:string driver:string wake:object" },
+	{ HTTP_DELETE, "devices/{id}", ADMIN, HTTP_ONLY, api_device_delete, API_OK, "Forget a device and its credentials" },
+	{ HTTP_POST, "devices/{id}/state", ADMIN, HTTP_ONLY, api_device_state, API_OK, "Enrol, quarantine or retire a device", .body = "state:string" },
+	{ HTTP_GET, "endpoints", VIEW, BOTH, api_endpoints_list, API_LIST, "Active registrations (RFC 9176)" },
+	{ HTTP_GET, "endpoints/{location}", VIEW, BOTH, api_endpoint_show, API_ITEM, "One registration with its links" },
+	{ HTTP_GET, "credentials", ADMIN, HTTP_ONLY, api_credentials_list, API_LIST, "Identities and their roles, without secrets" },
+	{ HTTP_PUT, "credentials/{identity}", ADMIN, HTTP_ONLY, api_credential_put, API_OK, "Set the key of an identity",
+	  .body = "secret_hex:string kind:string device:string roles:array" },
+	{ HTTP_DELETE, "credentials/{identity}", ADMIN, HTTP_ONLY, api_credential_delete, API_OK, "Remove an identity's key", .query = "kind" },
+	{ HTTP_GET, "updates", VIEW, BOTH, api_updates_list, API_LIST, "Updates in every state", .query = "state" },
+	{ HTTP_GET, "updates/{id}", VIEW, BOTH, api_update_show, API_ITEM, "One update" },
+	{ HTTP_GET, "updates/{id}/verdict", VIEW, BOTH, api_update_verdict, API_ITEM, "The verdict: every rule with its evidence" },
+	{ HTTP_POST, "updates/{id}/approve", ADMIN, BOTH, api_update_approve, API_OK, "Let an update go to the devices it fits" },
+	{ HTTP_POST, "updates/{id}/recall", ADMIN, BOTH, api_update_recall, API_OK, "Withdraw an update and stop its jobs", .body = "reason:string" },
+	{ HTTP_GET, "images", VIEW, BOTH, api_images_list, API_LIST, "Images in the cache" },
+	{ HTTP_GET, "rollouts", VIEW, BOTH, api_rollouts_list, API_LIST, "Rollouts with counts of their jobs" },
+	{ HTTP_GET, "rollouts/{id}", VIEW, BOTH, api_rollout_show, API_ITEM, "One rollout" },
+	{ HTTP_GET, "jobs", VIEW, BOTH, api_jobs_list, API_LIST, "Jobs", .query = "update device state" },
+	{ HTTP_GET, "jobs/{id}", VIEW, BOTH, api_job_show, API_ITEM, "One job" },
+	{ HTTP_POST, "jobs/{id}/retry", ADMIN, HTTP_ONLY, api_job_retry, API_STARTED, "Queue a finished job again" },
+	{ HTTP_POST, "jobs/{id}/cancel", ADMIN, HTTP_ONLY, api_job_cancel, API_STARTED, "Cancel an open job" },
+	{ HTTP_GET, "why-not", VIEW, BOTH, api_why_not, API_ITEM, "Every rule between a device and an update", .query = "device update" },
+	{ HTTP_GET, "sources", VIEW, BOTH, api_sources_list, API_LIST, "Sources and how they do" },
+	{ HTTP_POST, "sources/{name}/poll", ADMIN, HTTP_ONLY, api_source_poll, API_STARTED, "Look at a source now" },
+	{ HTTP_POST, "revocation/refresh", ADMIN, HTTP_ONLY, api_revocation_refresh, API_STARTED, "Fetch revocation status of all live updates now" },
+	{ HTTP_GET, "audit", VIEW, BOTH, api_audit_list, API_LIST, "Audit entries", .query = "subject" },
+	{ HTTP_GET, "audit/checkpoint", VIEW, BOTH, api_audit_checkpoint, API_ITEM, "The signed tree head" },
+	{ HTTP_GET, "audit/key", VIEW, BOTH, api_audit_key, API_ITEM, "The public key of tree heads" },
+	{ HTTP_GET, "audit/prove", VIEW, HTTP_ONLY, api_audit_prove, API_ITEM, "Offline proofs of the entries of a subject", .query = "subject" },
+	{ HTTP_GET, "events/recent", VIEW, BOTH, api_events_recent, API_LIST, "The last events, or those after one", .query = "types" },
+	{ HTTP_POST, "reload", ADMIN, HTTP_ONLY, api_reload, API_ITEM, "Read the configuration again" },
 };
 
 const struct api_route *api_route_at(size_t i)
@@ -81,14 +87,13 @@ static bool route_matches(const char *route, const char *path, struct api_call *
 
 void api_run(struct api_call *c, const char *path)
 {
-	bool is_known = false;
-
+	c->allow = 0;
 	for (size_t i = 0; i < sizeof(api_routes) / sizeof(*api_routes); i++) {
 		const struct api_route *r = &api_routes[i];
 		if ((r->is_http_only && c->is_coap) || !route_matches(r->path, path, c))
 			continue;
-		is_known = true;
-		if (r->method != (c->method == HTTP_HEAD ? HTTP_GET : c->method))
+		c->allow |= r->method;
+		if (r->method != c->method)
 			continue;
 		if (!(c->roles & r->role) && !(c->roles & ROLE_ADMIN)) {
 			api_reply_problem(c, 403, "this needs the %s role; use the Unix socket, or a token (http.token_file)",
@@ -98,7 +103,7 @@ void api_run(struct api_call *c, const char *path)
 		r->fn(c);
 		return;
 	}
-	if (is_known)
+	if (c->allow)
 		api_reply_problem(c, 405, "not with this method");
 	else
 		api_reply_problem(c, 404, "no such resource: /api/v1/%.100s", path);

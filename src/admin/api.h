@@ -17,7 +17,12 @@ struct admin {
 	struct events_stream *events;
 	char *token;                           /* bearer token; NULL = none */
 	struct wall started_at;
+	size_t n_refused;                      /* requests without the right to ask */
+	struct mono refused_at;                /* the last that was logged */
 };
+
+/* At most one line a second: whoever is refused does not fill the log. */
+void admin_log_refused(struct admin *a, const char *peer, const char *what);
 
 struct api_call {
 	struct admin *admin;
@@ -28,12 +33,15 @@ struct api_call {
 	const struct json_value *body;         /* NULL = none */
 	struct json_doc *doc;
 	const char *(*query)(struct api_call *c, const char *key);     /* NULL = absent */
-	void (*reply)(struct api_call *c, int status, const char *type, struct span body);     /* frees the call */
+	void (*reply)(struct api_call *c, int status, const char *type, struct span body);     /* frees what is the face's */
 	void *face;                            /* of the face that made the call */
+	unsigned allow;                        /* enum http_method bits: what the path knows, when answering 405 */
 	bool is_coap;
 };
 
 typedef void api_fn(struct api_call *c);
+
+enum api_answer { API_ITEM, API_LIST, API_OK, API_STARTED };   /* 200 with an object, a list, {"ok":true}; 202: goes on */
 
 struct api_route {
 	enum http_method method;
@@ -41,7 +49,10 @@ struct api_route {
 	unsigned role;                         /* ROLE_VIEWER or ROLE_ADMIN */
 	bool is_http_only;                     /* manages secrets, or answers at length: not over CoAP */
 	api_fn *fn;
-	const char *summary;                   /* one line, for the OpenAPI document */
+	enum api_answer answer;
+	const char *summary;                   /* one line, for the OpenAPI document; and these: */
+	const char *query;                     /* "state device": what else ?...= is understood; NULL = nothing */
+	const char *body;                      /* "name:string wake:object": members of the request's object; NULL = none is read */
 };
 
 /* api.c */
@@ -76,12 +87,15 @@ void api_put_wall(struct json_out *o, const char *key, struct wall t);         /
 /* api_updates.c */
 api_fn api_updates_list, api_update_show, api_update_verdict, api_update_approve, api_update_recall, api_images_list, api_revocation_refresh;
 /* api_jobs.c */
+int api_job_find(struct admin *a, const char *prefix, const struct job **ret);     /* 0, -ENOENT, -ENOTUNIQ */
 api_fn api_jobs_list, api_job_show, api_job_retry, api_job_cancel, api_rollouts_list, api_rollout_show, api_why_not;
 /* api_devices.c */
 api_fn api_devices_list, api_device_show, api_device_put, api_device_delete, api_device_state, api_endpoints_list, api_endpoint_show,
 	api_credentials_list, api_credential_put, api_credential_delete;
 /* api_system.c */
 api_fn api_status, api_health, api_sources_list, api_source_poll, api_reload, api_audit_list, api_audit_checkpoint, api_audit_prove, api_audit_key;
+/* events_stream.c */
+api_fn api_events_recent;
 
 /* events_stream.c: the last events in a ring, and who is reading along. */
 struct events_stream *events_stream_open(struct loop *l);

@@ -1,10 +1,13 @@
 /* Devices, their credentials, and the endpoints they registered. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "admin/api.h"
 #include "base/mem.h"
 #include "base/text.h"
+
+enum { SECRET_BYTES_MIN = 16 };                 /* RFC 7925 4.2: as strong as the ciphers */
 
 static void put_components(struct json_out *o, const struct device *d)
 {
@@ -136,30 +139,57 @@ static bool take_wake(struct api_call *c, struct wake_pattern *ret)
 	return true;
 }
 
+static bool take_words(struct api_call *c, struct device *d)
+{
+	const char *proof = json_get_str(c->body, "proof"), *driver = json_get_str(c->body, "driver");
+
+	if (proof && device_proof_parse(span_str(proof), &d->proof) < 0) {
+		api_reply_problem(c, 400, "proof: what the node checks: signature, mac or none");
+		return false;
+	}
+	if (driver && !job_run_has_driver(rollout_run_jobs(c->admin->c.rollout), driver)) {
+		api_reply_problem(c, 400, "driver: there is no \"%.40s\"; coap-pull is what nodes use that ask", driver);
+		return false;
+	}
+	return true;
+}
+
+/* From the request into d; false when it was answered already. */
+static bool take_device(struct api_call *c, struct device *d)
+{
+	if (!c->body || !json_is_object(c->body)) {
+		api_reply_problem(c, 400, "give a JSON object: vendor_id, class_id, and optionally name, hw_revision, identity, proof, wake, driver");
+		return false;
+	}
+	if (text_copy(d->id, sizeof(d->id), span_str(c->param[0])) < 0 || !device_id_is_valid(span_str(d->id))) {
+		api_reply_problem(c, 400, "a device id is 1 to 63 of A-Z a-z 0-9 . _ -");
+		return false;
+	}
+	return take_words(c, d) && take_text(c, "name", d->name, sizeof(d->name)) &&
+	       take_text(c, "hw_revision", d->model.hw_revision, sizeof(d->model.hw_revision)) &&
+	       take_text(c, "driver", d->driver, sizeof(d->driver)) && take_text(c, "identity", d->identity, sizeof(d->identity)) &&
+	       take_uuid(c, "vendor_id", d->model.vendor_id, &d->model.has_vendor) &&
+	       take_uuid(c, "class_id", d->model.class_id, &d->model.has_class) && take_wake(c, &d->wake);
+}
+
 void api_device_put(struct api_call *c)
 {
 	const struct device *old = devices_get(c->admin->c.devices, c->param[0]);
 	struct device *d = NEW(struct device);
-	const char *proof = c->body ? json_get_str(c->body, "proof") : NULL;
 
 	if (old)
 		*d = *old;
 	else
 		(void)text_copy(d->driver, sizeof(d->driver), SPAN_LIT("coap-pull")); /* fits */
 	d->state = DEVICE_ENROLLED;
-	if (!c->body || !json_is_object(c->body)) {
-		api_reply_problem(c, 400, "give a JSON object: vendor_id, class_id, and optionally name, hw_revision, identity, proof, wake, driver");
-	} else if (text_copy(d->id, sizeof(d->id), span_str(c->param[0])) < 0 || !device_id_is_valid(span_str(d->id))) {
-		api_reply_problem(c, 400, "a device id is 1 to 63 of A-Z a-z 0-9 . _ -");
-	} else if (proof && device_proof_parse(span_str(proof), &d->proof) < 0) {
-		api_reply_problem(c, 400, "proof: what the node checks: signature, mac or none");
-	} else if (take_text(c, "name", d->name, sizeof(d->name)) && take_text(c, "hw_revision", d->model.hw_revision, sizeof(d->model.hw_revision)) &&
-		   take_text(c, "driver", d->driver, sizeof(d->driver)) && take_text(c, "identity", d->identity, sizeof(d->identity)) &&
-		   take_uuid(c, "vendor_id", d->model.vendor_id, &d->model.has_vendor) &&
-		   take_uuid(c, "class_id", d->model.class_id, &d->model.has_class) && take_wake(c, &d->wake)) {
+	if (take_device(c, d)) {
 		int r = devices_put(c->admin->c.devices, d, wall_now(), api_reply_stored, c);
-		if (r < 0)
-			api_reply_problem(c, r == -ENOSPC ? 507 : 400, "not enrolled: %s", strerror(-r));
+		if (r == -EEXIST)
+			api_reply_problem(c, 409, "the identity \"%.64s\" is another device's", d->identity);
+		else if (r == -ENOSPC)
+			api_reply_problem(c, 507, "there are %d devices already; remove some", DEVICES_MAX);
+		else if (r < 0)
+			api_reply_problem(c, 400, "not enrolled: %s", strerror(-r));
 	}
 	free(d);
 }
@@ -223,9 +253,7 @@ void api_endpoints_list(struct api_call *c)
 	api_list_begin(c, &l);
 	for (const struct registration *reg = registry_next(r, order); reg; reg = registry_next(r, registration_order(reg))) {
 		if (api_list_full(&l)) {
-			_cleanup_buf_ struct buf next = { 0 };
-			buf_printf(&next, "%llu", (unsigned long long)order);
-			(void)text_copy(l.next, sizeof(l.next), buf_span(&next)); /* fits */
+			(void)snprintf(l.next, sizeof(l.next), "%llu", (unsigned long long)order); /* fits */
 			break;
 		}
 		put_endpoint(&l.o, reg, false);
@@ -262,30 +290,44 @@ static bool credential_kind_of(const char *word, enum credential_kind *ret)
 	return !word || strcmp(word, credential_kind_name(*ret)) == 0;
 }
 
+static void put_credential(struct json_out *o, const struct credential *k)
+{
+	json_open_object(o, NULL);
+	json_str(o, "identity", k->identity);
+	json_str(o, "kind", credential_kind_name(k->kind));
+	json_str(o, "device", k->device);
+	json_open_array(o, "roles");
+	if (k->roles & ROLE_DEVICE)
+		json_str(o, NULL, "device");
+	if (k->roles & ROLE_ADMIN)
+		json_str(o, NULL, "admin");
+	if (k->roles & ROLE_VIEWER)
+		json_str(o, NULL, "viewer");
+	json_close_array(o);
+	json_close_object(o);
+}
+
+/* The cursor of a page: how many came before. */
 void api_credentials_list(struct api_call *c)
 {
 	const struct devices *ds = c->admin->c.devices;
+	const char *after = api_after(c);
+	uint64_t skip = 0, total = 0;
 	struct api_list l;
-	uint64_t total = 0;
 
+	if (after && text_parse_u64(span_str(after), UINT64_MAX, &skip, 0) < 0) {
+		api_reply_problem(c, 400, "after= is the next value of the page before");
+		return;
+	}
 	api_list_begin(c, &l);
 	for (const struct credential *k = devices_credential_next(ds, NULL); k; k = devices_credential_next(ds, k)) {
-		total++;
-		if (api_list_full(&l))
+		if (total++ < skip)
 			continue;
-		json_open_object(&l.o, NULL);
-		json_str(&l.o, "identity", k->identity);
-		json_str(&l.o, "kind", credential_kind_name(k->kind));
-		json_str(&l.o, "device", k->device);
-		json_open_array(&l.o, "roles");
-		if (k->roles & ROLE_DEVICE)
-			json_str(&l.o, NULL, "device");
-		if (k->roles & ROLE_ADMIN)
-			json_str(&l.o, NULL, "admin");
-		if (k->roles & ROLE_VIEWER)
-			json_str(&l.o, NULL, "viewer");
-		json_close_array(&l.o);
-		json_close_object(&l.o);
+		if (api_list_full(&l)) {
+			(void)snprintf(l.next, sizeof(l.next), "%llu", (unsigned long long)(skip + l.n)); /* fits */
+			continue;
+		}
+		put_credential(&l.o, k);
 		l.n++;
 	}
 	api_list_end(c, &l, total);
@@ -307,13 +349,23 @@ static bool take_roles(struct api_call *c, unsigned *ret)
 	return *ret != 0;
 }
 
+static void refuse_credential(struct api_call *c, int error)
+{
+	if (error == -EPERM)
+		api_reply_problem(c, 409, "this identity stands in admin.credentials_file; change it there, then reload");
+	else if (error == -ENOENT)
+		api_reply_problem(c, 404, "no such credential");
+	else
+		api_reply_problem(c, 400, "an identity is 1 to %d bytes of printable text", DEVICE_IDENTITY_BYTES - 1);
+}
+
 void api_credential_put(struct api_call *c)
 {
 	struct credential k = { 0 };
 	const char *hex = c->body ? json_get_str(c->body, "secret_hex") : NULL, *device = c->body ? json_get_str(c->body, "device") : NULL;
 
-	if (!hex || text_parse_hex_var(span_str(hex), k.secret, sizeof(k.secret), &k.n_secret) < 0 || k.n_secret < 8)
-		api_reply_problem(c, 400, "secret_hex: 8 to %d bytes in hex", CREDENTIAL_SECRET_MAX);
+	if (!hex || text_parse_hex_var(span_str(hex), k.secret, sizeof(k.secret), &k.n_secret) < 0 || k.n_secret < SECRET_BYTES_MIN)
+		api_reply_problem(c, 400, "secret_hex: %d to %d bytes in hex", SECRET_BYTES_MIN, CREDENTIAL_SECRET_MAX);
 	else if (!take_roles(c, &k.roles) || !credential_kind_of(json_get_str(c->body, "kind"), &k.kind))
 		api_reply_problem(c, 400, "roles: a list of device, admin, viewer; kind: psk or mac");
 	else if (text_copy(k.identity, sizeof(k.identity), span_str(c->param[0])) < 0 || !text_is_clean(span_str(k.identity)))
@@ -323,7 +375,7 @@ void api_credential_put(struct api_call *c)
 	else {
 		int r = devices_credential_put(c->admin->c.devices, &k, api_reply_stored, c);
 		if (r < 0)
-			api_reply_problem(c, 400, "not stored: %s", strerror(-r));
+			refuse_credential(c, r);
 	}
 	mem_wipe(&k, sizeof(k));
 }
@@ -332,8 +384,11 @@ void api_credential_delete(struct api_call *c)
 {
 	enum credential_kind kind;
 
-	if (!credential_kind_of(c->query(c, "kind"), &kind))
+	if (!credential_kind_of(c->query(c, "kind"), &kind)) {
 		api_reply_problem(c, 400, "kind: psk or mac");
-	else if (devices_credential_remove(c->admin->c.devices, c->param[0], kind, api_reply_stored, c) < 0)
-		api_reply_problem(c, 404, "no such credential");
+		return;
+	}
+	int r = devices_credential_remove(c->admin->c.devices, c->param[0], kind, api_reply_stored, c);
+	if (r < 0)
+		refuse_credential(c, r);
 }

@@ -4,6 +4,8 @@
 #include "admin/api.h"
 #include "base/text.h"
 
+enum { PREFIX_CHARS_MIN = 6 };
+
 void api_put_job(struct json_out *o, const char *key, const struct job *j)
 {
 	json_open_object(o, key);
@@ -51,26 +53,35 @@ void api_jobs_list(struct api_call *c)
 	api_list_end(c, &l, job_run_total(r));
 }
 
-/* {id} may be a unique prefix of at least 6 digits. */
-static const struct job *wanted(struct api_call *c)
+int api_job_find(struct admin *a, const char *prefix, const struct job **ret)
 {
-	const struct job_run *r = rollout_run_jobs(c->admin->c.rollout);
-	const struct job *found = job_run_get(r, c->param[0]);
-	size_t n = strlen(c->param[0]);
+	const struct job_run *r = rollout_run_jobs(a->c.rollout);
+	const struct job *found = job_run_get(r, prefix);
+	size_t n = strlen(prefix);
 
-	if (found)
-		return found;
-	for (const struct job *j = n >= 6 ? job_run_next(r, NULL) : NULL; j; j = job_run_next(r, j->id)) {
-		if (strncmp(j->id, c->param[0], n) != 0)
+	for (const struct job *j = found || n < PREFIX_CHARS_MIN ? NULL : job_run_next(r, NULL); j; j = job_run_next(r, j->id)) {
+		if (strncmp(j->id, prefix, n) != 0)
 			continue;
-		if (found) {
-			api_reply_problem(c, 409, "more than one job begins with \"%.40s\"; give more digits", c->param[0]);
-			return NULL;
-		}
+		if (found)
+			return -ENOTUNIQ;
 		found = j;
 	}
 	if (!found)
-		api_reply_problem(c, 404, "no job \"%.40s\" (an id, or at least its first 6 digits)", c->param[0]);
+		return -ENOENT;
+	*ret = found;
+	return 0;
+}
+
+/* {id} may be a unique prefix; answers when it is not. */
+static const struct job *wanted(struct api_call *c)
+{
+	const struct job *found = NULL;
+
+	int r = api_job_find(c->admin, c->param[0], &found);
+	if (r == -ENOTUNIQ)
+		api_reply_problem(c, 409, "more than one job begins with \"%.40s\"; give more digits", c->param[0]);
+	else if (r < 0)
+		api_reply_problem(c, 404, "no job \"%.40s\" (an id, or at least its first %d digits)", c->param[0], PREFIX_CHARS_MIN);
 	return found;
 }
 

@@ -151,10 +151,24 @@ static int put_entry(void *ctx, uint64_t index, struct span entry)
 	return 0;
 }
 
+/* The first digits of a job's or an update's id will do; everything else as it is. */
+static const char *subject_of(struct api_call *c)
+{
+	const char *subject = c->query(c, "subject");
+	const struct update *u;
+	const struct job *j;
+
+	if (!subject || !subject[0])
+		return NULL;
+	if (api_job_find(c->admin, subject, &j) == 0)
+		return j->id;
+	return intake_update_find(c->admin->c.intake, subject, &u) == 0 ? u->id : subject;
+}
+
 void api_audit_list(struct api_call *c)
 {
 	struct audit_log *log = c->admin->c.audit;
-	const char *subject = c->query(c, "subject"), *from = api_after(c);
+	const char *subject = subject_of(c), *from = api_after(c);
 	struct api_list l;
 	uint64_t index = 0;
 
@@ -234,12 +248,12 @@ static int put_proof(void *ctx, uint64_t index, struct span entry)
 
 void api_audit_prove(struct api_call *c)
 {
-	const char *subject = c->query(c, "subject");
+	const char *subject = subject_of(c);
 	struct buf b = { 0 };
 	struct json_out o = json_writer(&b);
 	struct proofs p = { .log = c->admin->c.audit, .o = &o };
 
-	if (!subject || !subject[0]) {
+	if (!subject) {
 		api_reply_problem(c, 400, "give subject=, the id of a job, update or device");
 		return;
 	}

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 
 #include "admin/api.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "codec/cbor.h"
@@ -188,7 +187,7 @@ static int on_admin(void *ctx, const struct coap_request *req, struct coap_respo
 
 	unsigned roles = devices_roles(a->c.devices, req->peer.identity);
 	if (!req->peer.secure || !(roles & (ROLE_ADMIN | ROLE_VIEWER))) {
-		log_fields(EV_AUTH_REFUSED, LOG_WARNING, ({ "GW_PEER", req->peer.addr }), "CoAP admin request of %s refused", req->peer.addr);
+		admin_log_refused(a, req->peer.addr, "a CoAP admin request of");
 		return coap_error(res, COAP_403_FORBIDDEN, "this identity has no admin or viewer role");
 	}
 	if (req->accept != COAP_CF_NONE && req->accept != COAP_CF_CBOR)

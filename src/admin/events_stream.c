@@ -10,7 +10,7 @@
 #include "base/metric.h"
 #include "base/text.h"
 
-enum { RING_EVENTS = 1000, TYPES_BYTES = 256, KEEPALIVE_MS = 15000 };
+enum { RING_EVENTS = 1000, TYPES_BYTES = 256, KEEPALIVE_MS = 15000, EVENTS_A_MS_BITS = 8 };
 
 struct kept {
 	uint64_t id;
@@ -28,7 +28,8 @@ struct reader {
 
 struct events_stream {
 	struct kept ring[RING_EVENTS];
-	uint64_t n_events;                     /* ids are 1 ... n_events */
+	uint64_t n_events;                     /* ids are base + 1 ... base + n_events */
+	uint64_t base;                         /* beyond every id of an earlier life: a reader that comes back is not fooled by them */
 	struct reader *readers;
 	struct loop_timer *keepalive;
 };
@@ -67,7 +68,7 @@ static void on_event(void *ctx, const struct log_record *rec)
 		return;
 	struct kept *k = &s->ring[s->n_events % RING_EVENTS];
 	free(k->data);
-	k->id = ++s->n_events;
+	k->id = s->base + ++s->n_events;
 	k->slug = event_slug(rec->event);
 	json_open_object(&o, NULL);
 	json_str(&o, "event", k->slug);
@@ -103,20 +104,37 @@ static void on_closed(void *ctx)
 	free(r);
 }
 
+/* How many events came before the one that follows id; the oldest kept at least. */
+static uint64_t position_after(const struct events_stream *s, uint64_t id)
+{
+	uint64_t oldest = s->n_events > RING_EVENTS ? s->n_events - RING_EVENTS : 0;
+	uint64_t at = id > s->base ? id - s->base : 0;
+
+	return at > s->n_events || at < oldest ? oldest : at; /* an id from the future: of a clock that was set back */
+}
+
+static uint64_t position_last(const struct events_stream *s, uint64_t n)
+{
+	return position_after(s, s->base + (n < s->n_events ? s->n_events - n : 0));
+}
+
+static void take_types(struct reader *r, const char *types)
+{
+	if (types && types[0])
+		(void)snprintf(r->types, sizeof(r->types), ",%s,", types); /* clipped: fewer events */
+}
+
 void events_stream_serve(struct events_stream *s, struct http_exchange *x, const char *last_event_id, const char *last, const char *types)
 {
 	uint64_t from = s->n_events, n;
 	struct reader *r = NEW(struct reader);
 
 	r->owner = s;
-	if (types && types[0])
-		(void)snprintf(r->types, sizeof(r->types), ",%s,", types); /* clipped: fewer events */
+	take_types(r, types);
 	if (last_event_id && text_parse_u64(span_str(last_event_id), UINT64_MAX, &n, 0) == 0)
-		from = n <= s->n_events ? n : 0; /* an id of an earlier life: everything */
+		from = position_after(s, n);
 	else if (last && text_parse_u64(span_str(last), RING_EVENTS, &n, 0) == 0)
-		from = n < s->n_events ? s->n_events - n : 0;
-	if (s->n_events > RING_EVENTS && from < s->n_events - RING_EVENTS)
-		from = s->n_events - RING_EVENTS;
+		from = position_last(s, n);
 	http_reply_header(x, "Cache-Control", "no-store");
 	r->stream = http_stream_open(x, "text/event-stream", on_closed, r);
 	if (!r->stream) {
@@ -125,14 +143,48 @@ void events_stream_serve(struct events_stream *s, struct http_exchange *x, const
 	}
 	DL_APPEND(s->readers, r);
 	(void)http_stream_send(r->stream, SPAN_LIT("retry: 2000\n\n")); /* the first bytes always fit */
-	for (uint64_t id = from; id < s->n_events; id++)
-		send_event(r, &s->ring[id % RING_EVENTS]);
+	for (uint64_t at = from; at < s->n_events; at++)
+		send_event(r, &s->ring[at % RING_EVENTS]);
+}
+
+/* For those who ask instead of listening, CoAP among them: the last limit= events, or those after= an id. */
+void api_events_recent(struct api_call *c)
+{
+	struct events_stream *s = c->admin->events;
+	const char *after = api_after(c);
+	struct reader want = { 0 };
+	uint64_t id = 0;
+	struct api_list l;
+
+	if (after && text_parse_u64(span_str(after), UINT64_MAX, &id, 0) < 0) {
+		api_reply_problem(c, 400, "after= is the id of an event");
+		return;
+	}
+	take_types(&want, c->query(c, "types"));
+	api_list_begin(c, &l);
+	for (uint64_t at = after ? position_after(s, id) : position_last(s, l.limit); at < s->n_events; at++) {
+		const struct kept *k = &s->ring[at % RING_EVENTS];
+		if (!is_wanted(&want, k->slug))
+			continue;
+		if (api_list_full(&l)) {
+			(void)snprintf(l.next, sizeof(l.next), "%llu", (unsigned long long)id); /* fits */
+			break;
+		}
+		id = k->id;
+		json_open_object(&l.o, NULL);
+		json_uint(&l.o, "id", id);
+		json_raw(&l.o, "data", span_str(k->data));
+		json_close_object(&l.o);
+		l.n++;
+	}
+	api_list_end(c, &l, s->n_events < RING_EVENTS ? s->n_events : RING_EVENTS);
 }
 
 struct events_stream *events_stream_open(struct loop *l)
 {
 	struct events_stream *s = NEW(struct events_stream);
 
+	s->base = (uint64_t)wall_now().ms << EVENTS_A_MS_BITS;
 	s->keepalive = loop_timer_new(l, on_keepalive, s);
 	loop_timer_set(s->keepalive, KEEPALIVE_MS);
 	log_set_observer(on_event, s);
