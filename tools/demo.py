@@ -281,7 +281,7 @@ hosts = ["127.0.0.1"]
                 "--sleepers", a.sleepers, "--sleep", "6", "--awake", "3", "--vendor", VENDOR, "--class", MODEL, "--start-seq", "1",
                 "--anchor-key", self.pki.path("root.pem"), "--seed", "1"]
         if a.loss:
-            args += ["--loss", a.loss / 100, "--ack-timeout", "200"]  # a loopback's round trip, not a radio's
+            args += ["--loss", a.loss / 100, "--ack-timeout", "1000"]  # the shortest; this is a loopback, not a radio
         self.spawn("nodes", self.bin("dormouse-node"), *args)
         self.wait("the registrations", lambda: self.api("status")[1]["endpoints"] >= a.nodes, 90)
         self.say(f"{a.nodes} nodes registered, {a.sleepers} of them sleep 6 s at a time")
