@@ -35,7 +35,8 @@ struct coap_etag {
 	uint8_t n, b[COAP_ETAG_BYTES_MAX];
 };
 
-/* Who is asking. identity is the authenticated name: PSK identity, or "x509:<subject key id hex>"; empty over plain CoAP. */
+/* Who is asking. identity is the authenticated name: PSK identity, or "x509:" and the hex of the
+ * certificate's key identifier (SHA-1 of its public key, RFC 5280 4.2.1.2 method 1); empty over plain CoAP. */
 struct coap_peer {
 	bool secure;                           /* DTLS */
 	char identity[COAP_IDENTITY_BYTES_MAX + 1];

@@ -483,6 +483,7 @@ struct coap_endpoint *coap_endpoint_free(struct coap_endpoint *e)
 	while (e->peers)
 		peer_drop(e->peers);
 	coap_free_context(e->ctx);
+	endpoint_dtls_done(e);
 	changes_clear(e);
 	for (size_t i = 0; i < e->n_route; i++) {
 		free(e->route[i]->path);

@@ -42,7 +42,9 @@ struct coap_endpoint_config {
 	size_t n_listen;
 	coap_psk_fn *psk;
 	void *psk_ctx;
-	const char *cert_file, *key_file, *ca_file;    /* optional X.509 DTLS; NULL = PSK only */
+	/* Optional X.509 DTLS, PEM, read once; NULL = PSK only. All three or none: a client must show a certificate from ca_file. Only the
+	 * first certificate of cert_file is sent; an encrypted key is refused. */
+	const char *cert_file, *key_file, *ca_file;
 	/* 0 in any of these = the number given */
 	unsigned max_sessions;                 /* idle sessions kept, per address listened on; 20000 */
 	unsigned session_timeout_s;            /* 300 */
@@ -54,8 +56,8 @@ struct coap_endpoint_config {
 };
 
 /* Literal addresses only; port 0 = any. "[::]" takes IPv4 as well. NULL with *ret_error (may be NULL): -EINVAL not an address, or
- * coaps without credentials or with unreadable ones; -EADDRINUSE; -EADDRNOTAVAIL; -E2BIG over 16 addresses. The strings of c are
- * borrowed for the life of the endpoint. */
+ * coaps without credentials or with unreadable ones; -EADDRINUSE; -EADDRNOTAVAIL; -E2BIG over 16 addresses. c is borrowed for the
+ * call. */
 struct coap_endpoint *coap_endpoint_new(struct loop *l, const struct coap_endpoint_config *c, int *ret_error);
 struct coap_endpoint *coap_endpoint_free(struct coap_endpoint *e);
 /* Copied. -EEXIST; -ENOSPC over 256; -EINVAL over COAP_PATH_MAX segments. An exact route wins over a prefix, a longer prefix over a

@@ -31,6 +31,8 @@ enum {
 	ENDPOINT_REQUEST_TAG_BYTES_MAX = 32,
 	ENDPOINT_PROXY_URI_BYTES_MAX = 1034,
 	ENDPOINT_ECHO_BYTES = 24,
+	ENDPOINT_PEM_COUNT = 3,                         /* certificate, key, CAs */
+	ENDPOINT_PEM_BYTES_MAX = 256 * 1024,
 	ENDPOINT_PROBE_MS = 4000,                       /* for the answer to a ping */
 };
 
@@ -194,6 +196,8 @@ struct coap_endpoint {
 	size_t n_probed;
 	coap_bin_const_t psk;                  /* given to libcoap during the handshake */
 	uint8_t psk_key[64];
+	uint8_t *pem[ENDPOINT_PEM_COUNT];
+	size_t n_pem[ENDPOINT_PEM_COUNT];
 	uint8_t echo_key[32], echo[ENDPOINT_ECHO_BYTES];
 	uint8_t scratch[2 * ENDPOINT_PROXY_URI_BYTES_MAX];
 	size_t n_scratch;
@@ -207,8 +211,12 @@ void peer_end(struct peer *p);                          /* its observers, bodies
 void peer_is_alive(struct peer *p);                     /* something authentic came */
 void peer_hold(struct peer *p);
 void peer_release(struct peer *p);
-uint64_t peer_bytes_heard(const struct peer *p);        /* DTLS only; else 0 */
+
+/* coap_endpoint_dtls.c */
 int endpoint_dtls_setup(struct coap_endpoint *e);
+void endpoint_dtls_done(struct coap_endpoint *e);
+void endpoint_identify(const coap_session_t *session, struct coap_peer *ret);   /* its identity */
+uint64_t peer_bytes_heard(const struct peer *p);        /* DTLS only; else 0 */
 void endpoint_peek_hello(struct coap_endpoint *e);
 void endpoint_sweep_probes(struct coap_endpoint *e, struct mono now);
 

@@ -1,5 +1,8 @@
-/* DTLS as constrained nodes use it: a fixed source port, and restarts that forget the session. The peer here is OpenSSL itself. */
+/* DTLS as constrained nodes use it: a fixed source port, restarts that forget the session, certificates. The peer here is OpenSSL
+ * itself. */
+#include <openssl/pem.h>
 #include <openssl/ssl.h>
+#include <openssl/x509v3.h>
 
 #include "coap_fixture.h"
 
@@ -134,9 +137,160 @@ static void a_forged_hello_does_not_put_a_node_out(void **state)
 	node_close(&n);
 }
 
+/* ---- certificates ---- */
+
+struct issued {
+	EVP_PKEY *key;
+	X509 *cert;
+};
+
+static void add_extension(X509 *cert, X509 *issuer, int nid, const char *value)
+{
+	X509_EXTENSION *ext;
+	X509V3_CTX ctx;
+
+	X509V3_set_ctx(&ctx, issuer, cert, NULL, NULL, 0);
+	ext = X509V3_EXT_conf_nid(NULL, &ctx, nid, value);
+	assert_non_null(ext);
+	assert_int_equal(X509_add_ext(cert, ext, -1), 1);
+	X509_EXTENSION_free(ext);
+}
+
+static struct issued issue(const char *name, const struct issued *ca, bool with_key_id)
+{
+	struct issued out = { .key = EVP_EC_gen("P-256"), .cert = X509_new() };
+	X509 *issuer = ca ? ca->cert : out.cert;
+
+	assert_non_null(out.key);
+	X509_set_version(out.cert, 2);
+	ASN1_INTEGER_set(X509_get_serialNumber(out.cert), (long)strlen(name) + 1);
+	X509_gmtime_adj(X509_getm_notBefore(out.cert), -3600);
+	X509_gmtime_adj(X509_getm_notAfter(out.cert), 3600);
+	X509_NAME_add_entry_by_txt(X509_get_subject_name(out.cert), "CN", MBSTRING_ASC, (const uint8_t *)name, -1, -1, 0);
+	X509_set_issuer_name(out.cert, X509_get_subject_name(issuer));
+	X509_set_pubkey(out.cert, out.key);
+	add_extension(out.cert, issuer, NID_basic_constraints, ca ? "CA:FALSE" : "critical,CA:TRUE");
+	if (with_key_id)
+		add_extension(out.cert, issuer, NID_subject_key_identifier, "hash");
+	assert_true(X509_sign(out.cert, ca ? ca->key : out.key, EVP_sha256()) > 0);
+	return out;
+}
+
+static void issued_free(struct issued *i)
+{
+	EVP_PKEY_free(i->key);
+	X509_free(i->cert);
+}
+
+static void write_pem(const char *path, X509 *cert, EVP_PKEY *key)
+{
+	FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	if (cert)
+		assert_int_equal(PEM_write_X509(f, cert), 1);
+	if (key)
+		assert_int_equal(PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL), 1);
+	assert_int_equal(fclose(f), 0);
+}
+
+/* Puts an endpoint with certificates beside the fixture's, as its "secure" one. */
+static struct coap_endpoint *x509_endpoint(struct fixture *f, const struct issued *ca)
+{
+	static const char *const listen[] = { "coaps://127.0.0.1:0" };
+	const struct coap_route r = { .path = "secret", .methods = BIT(COAP_M_GET), .secure_only = true, .fn = on_secret, .ctx = f };
+	char dir[] = "/tmp/coap-x509-XXXXXX", path[3][64];
+	struct coap_endpoint_config c = {
+		.listen = listen, .n_listen = 1, .psk = on_psk, .ca_file = path[0], .cert_file = path[1], .key_file = path[2],
+	};
+	struct issued server = issue("gateway", ca, true);
+	struct coap_endpoint *e;
+
+	assert_non_null(mkdtemp(dir));
+	for (int i = 0; i < 3; i++)
+		(void)snprintf(path[i], sizeof(path[i]), "%s/%d.pem", dir, i);
+	write_pem(path[0], ca->cert, NULL);
+	write_pem(path[1], server.cert, NULL);
+	write_pem(path[2], NULL, server.key);
+	e = coap_endpoint_new(f->loop, &c, NULL);
+	assert_non_null(e);
+	assert_int_equal(coap_endpoint_add(e, &r), 0);
+	(void)snprintf(f->secure, sizeof(f->secure), "%s", coap_endpoint_address(e, 0));
+	for (int i = 0; i < 3; i++) /* read at the start */
+		unlink(path[i]);
+	rmdir(dir);
+	issued_free(&server);
+	return e;
+}
+
+static bool boot_with(struct node *n, struct fixture *f, const struct issued *who, const struct issued *ca)
+{
+	node_open(n, f);
+	assert_int_equal(SSL_CTX_set_cipher_list(n->ctx, "ECDHE"), 1);
+	SSL_CTX_set_psk_client_callback(n->ctx, NULL);
+	X509_STORE_add_cert(SSL_CTX_get_cert_store(n->ctx), ca->cert);
+	SSL_CTX_set_verify(n->ctx, SSL_VERIFY_PEER, NULL);
+	if (who) {
+		assert_int_equal(SSL_CTX_use_certificate(n->ctx, who->cert), 1);
+		assert_int_equal(SSL_CTX_use_PrivateKey(n->ctx, who->key), 1);
+	}
+	return node_boot(n, 3000);
+}
+
+/* As `openssl x509 -ext subjectKeyIdentifier` shows it, without the colons. */
+static void key_identity(X509 *cert, char ret[static 64])
+{
+	uint8_t md[20];
+	unsigned n = 0;
+
+	assert_int_equal(X509_pubkey_digest(cert, EVP_sha1(), md, &n), 1);
+	(void)snprintf(ret, 64, "x509:");
+	for (unsigned i = 0; i < n; i++)
+		(void)snprintf(ret + 5 + 2 * i, 3, "%02x", md[i]);
+	if (X509_get0_subject_key_id(cert))
+		assert_memory_equal(ASN1_STRING_get0_data(X509_get0_subject_key_id(cert)), md, n);
+}
+
+static void a_certificate_is_an_identity(void **state)
+{
+	struct fixture *f = *state;
+	struct issued ca = issue("Root", NULL, true), other = issue("Root", NULL, true);
+	struct issued who[] = { issue("with-key-id", &ca, true), issue("without", &ca, false), issue("foreign", &other, true) };
+	struct coap_endpoint *e = x509_endpoint(f, &ca);
+	struct span body = SPAN_NONE;
+	uint8_t buf[1500];
+	char want[64];
+	struct node n;
+
+	for (int i = 0; i < 2; i++) {
+		assert_true(boot_with(&n, f, &who[i], &ca));
+		assert_true(node_get(&n, &body, buf));
+		key_identity(who[i].cert, want);
+		assert_true(span_eq_str(body, want));
+		node_close(&n);
+	}
+	/* from another root, or none at all: no association (the client may think so for a while) */
+	for (int i = 0; i < 2; i++) {
+		if (boot_with(&n, f, i ? NULL : &who[2], &ca))
+			assert_false(node_get(&n, &body, buf));
+		node_close(&n);
+	}
+	node_open(&n, f); /* PSK goes on beside certificates */
+	assert_true(node_boot(&n, 3000));
+	assert_true(node_get(&n, &body, buf));
+	assert_true(span_eq_str(body, "node-5"));
+	node_close(&n);
+	coap_endpoint_free(e);
+	for (int i = 0; i < 3; i++)
+		issued_free(&who[i]);
+	issued_free(&ca);
+	issued_free(&other);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		fixture_test(a_certificate_is_an_identity),
 		fixture_test(a_node_that_restarts_on_its_port_is_let_in_again),
 		fixture_test(a_forged_hello_does_not_put_a_node_out),
 	};
