@@ -360,7 +360,8 @@ static void candidate_judged(void *arg)
 	struct candidate *c = j->candidate;
 
 	note_stored(c->intake, j);
-	if (j->error == 0 && j->verdict->n_needs > 0 && j->verdict->outcome == TRUST_UNDECIDED && !c->intake->is_closing) {
+	/* Asked for also where the anchor would do without: what is revoked is better not begun. */
+	if (j->error == 0 && j->verdict->n_needs > 0 && j->verdict->outcome != TRUST_REJECTED && !c->intake->is_closing) {
 		c->verdict = j;
 		if (candidate_fetch_needs(c->intake, c, j->verdict))
 			return;

@@ -231,20 +231,16 @@ void entry_set_needs(struct intake *in, struct entry *e, const struct verdict *v
 	struct mono now = mono_now();
 	int64_t wall_ms = wall_now().ms, in_ms = (int64_t)in->c.refresh_max_s * 1000;
 
+	/* Also without anything to fetch: certificates and lists brought by hand run out. */
 	free(e->needs);
-	e->needs = NULL;
 	e->n_needs = v->n_needs;
-	if (!v->n_needs) {
-		e->refresh_at.ms = 0;
-		return;
-	}
 	e->needs = NEW_N(struct revocation_need, v->n_needs);
 	memcpy(e->needs, v->needs, v->n_needs * sizeof(*v->needs));
 	for (size_t i = 0; i < v->n_needs; i++)
 		if (v->needs[i].refresh_at.ms - wall_ms < in_ms)
 			in_ms = v->needs[i].refresh_at.ms - wall_ms;
-	if (v->outcome != TRUST_ACCEPTED && in_ms < FAILED_LOOK_MS)
-		in_ms = FAILED_LOOK_MS;
+	if ((v->outcome != TRUST_ACCEPTED || in_ms <= 0) && in_ms < FAILED_LOOK_MS)
+		in_ms = FAILED_LOOK_MS; /* overdue means that it failed just now */
 	if (in_ms < REFRESH_MIN_MS)
 		in_ms = REFRESH_MIN_MS;
 	in_ms += (int64_t)random_below((uint64_t)in_ms / 10 + 1);
