@@ -49,6 +49,9 @@ class World:
         self.add(v.web)
         return v
 
+    def site(self, **kw):
+        return Site(self, **kw)
+
     def end(self, failed):
         problems = []
         for t in reversed(self.things):
@@ -63,23 +66,36 @@ class World:
             raise problems[0]
 
 
-@pytest.fixture
-def world(request):
+def run_world(failed):
     folder = tempfile.mkdtemp(prefix="dormouse-t-")  # short: a Unix socket lives in it
     os.chmod(folder, 0o755)
     w = World(folder)
     yield w
-    report = getattr(request.node, "call_report", None)
-    failed = report is not None and report.failed
+    bad = failed()
     try:
-        w.end(failed)
-        if not failed and not os.environ.get("DORMOUSE_KEEP"):
+        w.end(bad)
+        if not bad and not os.environ.get("DORMOUSE_KEEP"):
             shutil.rmtree(folder, ignore_errors=True)
     finally:
-        if failed:
+        if bad:
             for t in w.things:
                 if isinstance(t, (lib.Daemon, lib.Nodes)):
                     print(f"\n---- end of {t.log_file}\n{t.log_text()[-6000:]}")
+
+
+@pytest.fixture
+def world(request):
+    def failed():
+        report = getattr(request.node, "call_report", None)
+        return report is not None and report.failed
+    yield from run_world(failed)
+
+
+@pytest.fixture(scope="module")
+def module_world(request):
+    """For tests that share a daemon."""
+    before = request.session.testsfailed
+    yield from run_world(lambda: request.session.testsfailed > before)
 
 
 class Site:
@@ -111,7 +127,7 @@ class Site:
 
 @pytest.fixture
 def make_site(world):
-    return lambda **kw: Site(world, **kw)
+    return world.site
 
 
 @pytest.fixture

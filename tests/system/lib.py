@@ -137,6 +137,7 @@ class Daemon:
             "coap": {"listen": ["coap://127.0.0.1:0", "coaps://127.0.0.1:0"]},
             "http": {"listen": [f"unix:{self.sock}", "127.0.0.1:0"]},
             "directory": {"open": True, "auto_enrol": True, "max_per_credential": 100000},
+            "delivery": {"offer_max_age_s": 5},  # how soon an observer asks again after a restart
             "revocation": {"refresh_max_s": 1, "allow_private": True, "timeout_s": 2},
         }
         self.configure(config or {})
@@ -164,7 +165,9 @@ class Daemon:
         return self
 
     def wait_ready(self):
+        """From its first answer on it keeps its ports, so that nodes find it again after a restart."""
         self.status_at_start = wait_for(lambda: self.get("status"), "the daemon answers", 20, [self])
+        self.configure({"coap": {"listen": self.status_at_start["coap"]}, "http": {"listen": self.status_at_start["http"]}})
         return self
 
     def check_alive(self):

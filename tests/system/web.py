@@ -4,6 +4,7 @@ import http.server
 import os
 import random
 import re
+import socket
 import ssl
 import threading
 import urllib.parse
@@ -23,7 +24,7 @@ class Web:
         self.pki, self.httpd, self.port, self.paths = pki, None, 0, {}
         self.requests = []                      # (method, path, headers), in order
         self.stop_stalling = threading.Event()
-        self.lock = threading.Lock()
+        self.lock, self.connections = threading.Lock(), set()
         self.up()
 
     def up(self):
@@ -51,6 +52,13 @@ class Web:
             self.httpd.shutdown()
             self.httpd.server_close()
             self.httpd = None
+            with self.lock:
+                open_ones = list(self.connections)
+            for c in open_ones:  # or a client would go on over the connection it has
+                try:
+                    c.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass  # it was closing
 
     def url(self, path=""):
         return f"http{'s' if self.pki else ''}://127.0.0.1:{self.port}/{path}"
@@ -76,6 +84,16 @@ class Responder(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *args):
         pass
+
+    def setup(self):
+        with self.owner.lock:
+            self.owner.connections.add(self.request)
+        super().setup()
+
+    def finish(self):
+        with self.owner.lock:
+            self.owner.connections.discard(self.request)
+        super().finish()
 
     def do_GET(self):
         n = int(self.headers.get("Content-Length") or 0)
