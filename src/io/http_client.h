@@ -57,6 +57,7 @@ struct http_fetch_result {
 	const char *error_text;                /* for people, escaped; "" when error == 0; borrowed for the call */
 	int status;                            /* HTTP status when error == 0 */
 	const char *etag, *last_modified, *content_type;       /* NULL = absent; borrowed */
+	bool last_modified_is_strong;          /* it can be relied on for If-Modified-Since */
 	struct span body;                      /* when piece was not set, and of answers that are not 2xx */
 	uint64_t total;                        /* of the resource when known, else 0 */
 	const char *url;                       /* after redirects */

@@ -6,11 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
+#include <time.h>
 
 #include "base/mem.h"
 #include "base/metric.h"
 #include "base/text.h"
 #include "io/http_address.h"
+
+enum { MODIFIED_BEFORE_S = 2 };
 
 /* Remember the first thing that went wrong. */
 static int fetch_fail(struct http_fetch *f, int error, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -99,6 +102,15 @@ static bool parse_content_range(struct span v, struct fetch_hop *hop)
 	       hop->first <= hop->last && (total == 0 || hop->last < total);
 }
 
+/* A time of modification tells two versions apart only when its second was over as the answer was given (RFC 9110
+ * section 8.8.2.2). */
+static bool modified_before_answer(const struct fetch_hop *hop)
+{
+	time_t modified = curl_getdate(hop->last_modified, NULL), date = curl_getdate(hop->date, NULL);
+
+	return modified >= 0 && date >= 0 && date - modified >= MODIFIED_BEFORE_S;
+}
+
 static int take_field(struct http_fetch *f, struct span name, struct span v)
 {
 	struct fetch_hop *hop = &f->hop;
@@ -111,6 +123,8 @@ static int take_field(struct http_fetch *f, struct span name, struct span v)
 		keep_value(v, hop->etag, sizeof(hop->etag));
 	} else if (strcasecmp(key, "Last-Modified") == 0) {
 		keep_value(v, hop->last_modified, sizeof(hop->last_modified));
+	} else if (strcasecmp(key, "Date") == 0) {
+		keep_value(v, hop->date, sizeof(hop->date));
 	} else if (strcasecmp(key, "Content-Type") == 0) {
 		keep_value(v, hop->content_type, sizeof(hop->content_type));
 	} else if (strcasecmp(key, "Content-Encoding") == 0) {
@@ -474,6 +488,7 @@ void fetch_report(struct http_fetch *f, int error)
 		res.status = hop->status;
 		res.etag = or_null(hop->etag);
 		res.last_modified = or_null(hop->last_modified);
+		res.last_modified_is_strong = modified_before_answer(hop);
 		res.content_type = or_null(hop->content_type);
 		res.body = buf_span(&f->body);
 		if (hop->range_given)

@@ -12,7 +12,7 @@ struct fetch_hop {                             /* what the response being receiv
 	bool in_body, is_redirect, is_success, is_coded, range_given, enough;
 	int64_t length;                        /* Content-Length; -1 = not given */
 	uint64_t first, last, range_total;     /* Content-Range; range_total 0 = "*" */
-	char etag[HTTP_VALIDATOR_BYTES], last_modified[64], content_type[128];
+	char etag[HTTP_VALIDATOR_BYTES], last_modified[64], date[64], content_type[128];
 };
 
 struct http_fetch {

@@ -136,8 +136,8 @@ static void on_poll(void *ctx, const struct http_fetch_result *res)
 		metric_add(METRIC_FETCH_BYTES, (int64_t)res->body.n);
 		h->pending = (struct upstream_memory){ 0 };
 		(void)text_copy(h->pending.etag, sizeof(h->pending.etag), span_str(res->etag ? res->etag : ""));  /* too long = not remembered */
-		(void)text_copy(h->pending.last_modified, sizeof(h->pending.last_modified),
-				span_str(res->last_modified ? res->last_modified : ""));
+		if (res->last_modified && res->last_modified_is_strong)
+			(void)text_copy(h->pending.last_modified, sizeof(h->pending.last_modified), span_str(res->last_modified)); /* likewise */
 		if (is_index(h)) {
 			index_read(h, res->body);
 			fetch_next_envelope(h);

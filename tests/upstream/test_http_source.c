@@ -1,6 +1,7 @@
 #include "vendor.h"
 
 #include <errno.h>
+#include <time.h>
 
 #include "base/mem.h"
 #include "base/text.h"
@@ -10,7 +11,8 @@ struct fixture {
 	struct vendor v;
 	struct worker_pool *workers;
 	struct upstream *u;
-	const char *body, *etag;
+	const char *body, *etag, *modified;
+	unsigned n_conditional;
 	unsigned n_found, n_remembered, n_not_modified, n_payload_done;
 	int take_error, payload_error;
 	char last[64], last_uri[128];
@@ -41,6 +43,10 @@ static void answer(void *ctx, struct http_exchange *x, const struct http_request
 	}
 	if (f->etag)
 		http_reply_header(x, "ETag", f->etag);
+	if (f->modified)
+		http_reply_header(x, "Last-Modified", f->modified);
+	if (http_header(x, "If-Modified-Since"))
+		f->n_conditional++;
 	if (given && f->etag && strcmp(given, f->etag) == 0) {
 		f->n_not_modified++;
 		http_reply(x, 304, "text/plain", SPAN_NONE);
@@ -190,6 +196,36 @@ static void without_an_etag_the_same_bytes_are_not_news(void **state)
 	assert_int_equal(f->n_found, 1);
 }
 
+static void poll_again(struct fixture *f)
+{
+	unsigned n = f->v.n_requests;
+
+	assert_int_equal(upstream_poll(f->u, "acme"), 0);
+	while (f->v.n_requests == n)
+		(void)loop_run_for(f->v.loop, 5);
+	(void)loop_run_for(f->v.loop, 20);
+}
+
+/* RFC 9110 section 8.8.2.2: two versions within one second have the same time of modification. */
+static void a_time_of_modification_counts_only_when_its_second_is_over(void **state)
+{
+	struct fixture *f = *state;
+	char now[64];
+	time_t t = time(NULL);
+
+	strftime(now, sizeof(now), "%a, %d %b %Y %H:%M:%S GMT", gmtime(&t));
+	f->modified = now;
+	start(f, "/latest.suit");
+	vendor_run_until(&f->v, found_one);
+	poll_again(f);
+	assert_int_equal(f->n_conditional, 0);
+	f->modified = "Sat, 21 Nov 2020 09:00:00 GMT";
+	f->body = "two";
+	poll_again(f);
+	poll_again(f);
+	assert_int_equal(f->n_conditional, 1);
+}
+
 static void an_index_names_envelopes_relative_to_itself(void **state)
 {
 	struct fixture *f = *state;
@@ -281,6 +317,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(polling_is_conditional_once_the_envelope_was_taken, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_was_not_taken_is_handed_over_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(without_an_etag_the_same_bytes_are_not_news, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_time_of_modification_counts_only_when_its_second_is_over, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_index_names_envelopes_relative_to_itself, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_failing_server_is_reported_and_tried_again_sooner, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_envelope_over_the_limit_is_refused, setup, teardown),
