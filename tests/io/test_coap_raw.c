@@ -430,6 +430,51 @@ static void if_match_and_if_none_match_reach_the_handler(void **state)
 	}
 }
 
+/* T17. */
+static void idle_sessions_are_bounded(void **state)
+{
+	static const char *const listen[] = { "coap://127.0.0.1:0" };
+	struct coap_endpoint_config c = { .listen = listen, .n_listen = 1, .max_sessions = 20 };
+	struct fixture *f = *state;
+	const struct coap_route route = { .path = "value", .methods = BIT(COAP_M_GET), .observable = true, .fn = on_value, .ctx = f };
+	int64_t before = metric_get(METRIC_COAP_SESSIONS);
+	struct coap_endpoint *e = coap_endpoint_new(f->loop, &c, NULL);
+	struct raw m, r;
+
+	assert_non_null(e);
+	assert_int_equal(coap_endpoint_add(e, &route), 0);
+	f->port = (uint16_t)atoi(strrchr(coap_endpoint_address(e, 0), ':') + 1);
+	for (int i = 0; i < 100; i++) {
+		close(f->raw);
+		raw_connect(f);
+		m = request(COAP_M_GET, "value", "s");
+		r = raw_exchange(f, &m);
+		assert_code(&r, COAP_205_CONTENT);
+		assert_true(metric_get(METRIC_COAP_SESSIONS) - before <= 20);
+	}
+	raw_start(&m, CON, COAP_M_GET, next_mid++, "o"); /* an observer's session stays while others come and go */
+	raw_uint(&m, O_OBSERVE, 0);
+	raw_text(&m, O_PATH, "value");
+	r = raw_exchange(f, &m);
+	assert_true(raw_find_uint(&r, O_OBSERVE) >= 0);
+	for (int i = 0; i < 100; i++) {
+		int keep = f->raw;
+
+		raw_connect(f);
+		m = request(COAP_M_GET, "value", "s");
+		r = raw_exchange(f, &m);
+		close(f->raw);
+		f->raw = keep;
+	}
+	assert_true(metric_get(METRIC_COAP_SESSIONS) - before <= 21);
+	f->value = 3;
+	coap_endpoint_changed(e, "value");
+	r = raw_receive(f, 3000);
+	assert_code(&r, COAP_205_CONTENT);
+	coap_endpoint_free(e);
+	assert_int_equal(metric_get(METRIC_COAP_SESSIONS), before);
+}
+
 static void many_datagrams_at_once_are_all_answered(void **state)
 {
 	struct fixture *f = *state;
@@ -463,6 +508,7 @@ int main(void)
 		fixture_test(a_flood_of_first_blocks_costs_bounded_memory),
 		fixture_test(no_response_is_honoured),
 		fixture_test(if_match_and_if_none_match_reach_the_handler),
+		fixture_test(idle_sessions_are_bounded),
 		fixture_test(many_datagrams_at_once_are_all_answered),
 	};
 	return cmocka_run_group_tests_name("io/coap_raw", tests, NULL, NULL);
