@@ -125,6 +125,25 @@ static void snapshots_are_bounded_per_session_and_in_all(void **state)
 	coap_snapshots_free(c);
 }
 
+static void a_session_forgets_its_own_only(void **state)
+{
+	struct coap_snapshots *c = coap_snapshots_new(100, 1000000);
+
+	assert_true(put(c, "a", 1, 100, 0));
+	assert_true(put(c, "b", 2, 100, 0));
+	assert_true(put(c, "c", 1, 100, 0));
+	assert_true(put(c, "a", 2, 100, 1)); /* a key that changes hands */
+	coap_snapshots_forget(c, 3);
+	coap_snapshots_forget(c, 1);
+	assert_true(has(c, "a", 2));
+	assert_true(has(c, "b", 2));
+	assert_false(has(c, "c", 2));
+	coap_snapshots_forget(c, 2);
+	coap_snapshots_forget(c, 2);
+	assert_int_equal(coap_snapshots_bytes(c), 0);
+	coap_snapshots_free(c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -132,6 +151,7 @@ int main(void)
 		cmocka_unit_test(the_oldest_answers_leave_first),
 		cmocka_unit_test(a_snapshot_lives_while_it_is_pulled),
 		cmocka_unit_test(snapshots_are_bounded_per_session_and_in_all),
+		cmocka_unit_test(a_session_forgets_its_own_only),
 	};
 	return cmocka_run_group_tests_name("io/coap_memory", tests, NULL, NULL);
 }
