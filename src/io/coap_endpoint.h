@@ -86,7 +86,8 @@ bool coap_endpoint_fresh(struct coap_endpoint *e, const struct coap_request *req
  * notified by CON, coalesced within 100 ms (OB-13), one at a time each. A path covers its sub-paths. The handler is run again
  * with is_notify set; an answer >= 4.00 is sent too, and ends the observation. */
 void coap_endpoint_changed(struct coap_endpoint *e, const char *path);
-/* Observers of exactly this path whose request carries the query `match` ("ep=node1") or any when NULL. */
+/* Observers of exactly this path whose request carries the query `match` ("ep=node1"), or any when it is empty; and secured
+ * ones that do not say "ep=" at all, since their identity may. */
 void coap_endpoint_changed_query(struct coap_endpoint *e, const char *path, struct span match);
 /* Drop every unfinished body, observer and session of an authenticated identity (its credential was removed). Its requests get 4.01
  * from now on; the sessions end in the loop's next turn. */

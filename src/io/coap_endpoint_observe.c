@@ -273,17 +273,23 @@ static bool path_covers(const struct change *c, const struct coap_request *q)
 	return !c->exact || i == q->n_path;
 }
 
+/* An observer that says nothing of the key may be meant: its identity says who it is. */
 static bool touches(const struct change *c, const struct coap_request *q)
 {
+	struct span match = buf_span(&c->match);
+	const uint8_t *equals = match.n ? memchr(match.p, '=', match.n) : NULL;
+	bool names_key = false;
+
 	if (!path_covers(c, q))
 		return false;
-	if (c->match.n == 0)
+	if (match.n == 0)
 		return true;
 	for (size_t i = 0; i < q->n_query; i++) {
-		if (span_eq(q->query[i], buf_span(&c->match)))
+		if (span_eq(q->query[i], match))
 			return true;
+		names_key = names_key || (equals && span_starts(q->query[i], SPAN(match.p, equals - match.p + 1)));
 	}
-	return false;
+	return !names_key && q->peer.secure;
 }
 
 void changes_clear(struct coap_endpoint *e)
