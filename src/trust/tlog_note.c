@@ -181,7 +181,7 @@ int tlog_proof_verify(struct span proof, const struct tlog_key *key, struct span
 	struct span line, rest = proof;
 	struct tlog_proof p;
 	bool has_extra = false;
-	size_t n;
+	size_t n = 0;
 
 	if (proof.n > 2 * TLOG_NOTE_BYTES_MAX)
 		return -EMSGSIZE;
