@@ -12,7 +12,7 @@
 #include "codec/uri.h"
 #include "upstream/source.h"
 
-enum { INDEX_BYTES_MAX = 64 * 1024, INDEX_LINES_MAX = 256, REDIRECTS_MAX = 3, STALL_MS = 20000, PAYLOAD_TIMEOUT_MS = 6 * 3600 * 1000,
+enum { INDEX_BYTES_MAX = 64 * 1024, INDEX_LINES_MAX = 256, REDIRECTS_MAX = 3, PAYLOAD_TIMEOUT_MS = 6 * 3600 * 1000,
        URL_BYTES = 1025 };
 
 struct http_source {
@@ -48,7 +48,7 @@ static struct http_fetch_request request_of(const struct http_source *h, const c
 
 	return (struct http_fetch_request){
 		.url = url, .ca_file = row->ca_file[0] ? row->ca_file : NULL, .allow_http = row->allow_http,
-		.allow_private = row->allow_private, .timeout_ms = row->timeout_s * 1000, .stall_ms = STALL_MS,
+		.allow_private = row->allow_private, .timeout_ms = row->timeout_s * 1000, .stall_ms = row->timeout_s * 1000,
 		.redirects_max = REDIRECTS_MAX, .max_bytes = source_config(&h->s)->envelope_bytes_max,
 	};
 }
