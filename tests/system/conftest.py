@@ -139,3 +139,14 @@ def site(world):
 def daemon(world):
     """A daemon without sources."""
     return world.daemon()
+
+
+@pytest.fixture(scope="module")
+def shared_daemon():
+    """One daemon for all tests of a file that do not get into each other's way."""
+    folder = tempfile.mkdtemp(prefix="dormouse-t-")
+    os.chmod(folder, 0o755)
+    d = lib.Daemon(folder).start()
+    yield d
+    d.stop()
+    shutil.rmtree(folder, ignore_errors=True)
