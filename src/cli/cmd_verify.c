@@ -101,11 +101,13 @@ static int take_option(struct question *q, int c)
 		return add_object(q, REVOCATION_OCSP, optarg);
 	case OPT_DEVICE:
 		q->device = optarg;
+		q->facts.use_before_is_advice = false;
 		return 0;
 	case OPT_PAYLOAD:
 		q->payload = optarg;
 		return 0;
 	case OPT_AT:
+		q->facts.use_before_is_advice = false;
 		if (wall_parse(span_str(optarg), &q->facts.now) >= 0)
 			return 0;
 		(void)cli_error("--at wants a time like 2026-11-22T09:00:00Z or seconds since 1970, not \"%s\"", optarg);
@@ -248,6 +250,7 @@ int cmd_verify(const struct cli *cli, int argc, char **argv)
 	_cleanup_free_ struct question *q = NEW(struct question);
 
 	q->facts.now = wall_now();
+	q->facts.use_before_is_advice = true;
 	int r = parse(q, argc, argv);
 	if (r == CLI_OK)
 		r = answer(cli, q);

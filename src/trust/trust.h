@@ -102,6 +102,8 @@ struct trust_facts {
 	size_t n_seen;
 	const struct trust_device_facts *device;       /* NULL */
 	bool allow_untagged;
+	bool use_before_is_advice;             /* offline, with neither a time nor a device given: whether it is authentic is asked,
+						* not whether it may still be used; the rule warns */
 	bool skip_revocation;                  /* tests and offline verify with --no-revocation: the rule says so loudly */
 	uint64_t image_bytes_max;              /* quota for one update; 0 = no limit */
 	uint32_t skew_s, status_age_max_s;     /* 0 = the defaults above */

@@ -254,7 +254,7 @@ static void use_before_rule(struct judge *j, const struct suit_manifest *m)
 	if (m->use_before_s < INT64_MAX / 1000 && m->use_before_s > INT64_MIN / 1000)
 		wall_text(wall_from_s(m->use_before_s), when);
 	if (now_s >= m->use_before_s)
-		rule_add(j->v, "SU-51", "use before", RULE_FAIL, "the update is not to be used after %s", when);
+		rule_add(j->v, "SU-51", "use before", j->facts->use_before_is_advice ? RULE_WARN : RULE_FAIL, "the update is not to be used after %s", when);
 	else if (j->facts->clock_bad)
 		rule_add(j->v, "SU-51", "use before", RULE_UNDECIDED, "to be used before %s, and the clock is not to be trusted", when);
 	else

@@ -19,7 +19,8 @@ CASES = [
     ("libcsuit/expAF.cbor", ["--mac-key", MAC], 0), ("libcsuit/expAW.cbor", ["--mac-key", MAC], 0),
     ("libcsuit/expAF.cbor", [], 3), ("libcsuit/expAF.cbor", ["--mac-key", "62" * 32], 3),
     ("libcsuit/expU.cbor", [], 4), ("libcsuit/expU.cbor", ["--allow-untagged"], 0),              # SU-1
-    ("libcsuit/expU2.cbor", [], 3), ("libcsuit/expU2.cbor", ["--at", "2016-01-01T00:00:00Z"], 0),  # SU-51
+    ("libcsuit/expU2.cbor", [], 0), ("libcsuit/expU2.cbor", ["--at", "2016-01-01T00:00:00Z"], 0),  # SU-51: advice without a time
+    ("libcsuit/expU2.cbor", ["--at", "2026-01-01T00:00:00Z"], 3),
     ("manifest-spec/example0-signed.hex", [], 0), ("manifest-spec/example2-signed-full.hex", [], 0),
     ("manifest-spec/example4-signed.hex", [], 0),
     ("manifest-spec/example0-unsigned.hex", [], 3), ("manifest-spec/example4-unsigned.hex", [], 3),  # SU-7
