@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "../scratch.h"
 
 #define UUID_A "2f1b8cf0-8ed2-5a2e-8f44-0c9d0d0b3a01"
 #define UUID_B "2f1b8cf08ed25a2e8f440c9d0d0b3a02"
@@ -496,12 +497,10 @@ static int disk_setup(void **state)
 static int disk_teardown(void **state)
 {
 	struct world *w = *state;
-	char command[128];
 
 	devices_close(w->ds);
 	db_close(w->config.db);
-	(void)snprintf(command, sizeof(command), "rm -rf %s", w->dir); /* fits */
-	assert_int_equal(system(command), 0);
+	scratch_remove(w->dir);
 	free(w);
 	return 0;
 }

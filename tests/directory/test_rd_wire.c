@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "directory/rd_coap.h"
 #include "io/coap_client.h"
+#include "../scratch.h"
 
 enum { WAIT_MS = 20000, MANY = 3000, LINK = sizeof("<coap://h/a>;rt=x,") - 1 };
 
@@ -108,14 +109,12 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	struct world *w = *state;
-	char command[128];
 
 	stop(w);
 	loop_free(w->loop);
 	buf_done(&w->got.body);
 	buf_done(&w->seen.body);
-	(void)snprintf(command, sizeof(command), "rm -rf %s", w->dir); /* fits */
-	assert_int_equal(system(command), 0);
+	scratch_remove(w->dir);
 	free(w);
 	return 0;
 }

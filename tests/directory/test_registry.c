@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "store/db.h"
 #include "store/registration_store.h"
+#include "../scratch.h"
 
 static const struct registry_limits limits = { .max_endpoints = 5, .max_links = 3, .max_per_owner = 2, .max_links_bytes = 200, .grace_s = 60 };
 
@@ -448,11 +449,9 @@ static int disk_setup(void **state)
 static int disk_teardown(void **state)
 {
 	struct disk *d = *state;
-	char command[128];
 
 	d->db = db_close(d->db);
-	(void)snprintf(command, sizeof(command), "rm -rf %s", d->dir); /* fits */
-	assert_int_equal(system(command), 0);
+	scratch_remove(d->dir);
 	free(d);
 	return 0;
 }

@@ -6,7 +6,6 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -18,8 +17,10 @@
 #include "base/tmpfile.h"
 #include "intake/intake.h"
 #include "trust/sign.h"
+#include "../scratch.h"
+#include "../until.h"
 
-enum { IMAGE_BYTES = 300000 };
+enum { IMAGE_BYTES = 300000, PATIENCE_MS = 25000 };
 
 static const uint8_t vendor_id[16] = { 0xfa, 0x6b, 0x4a, 0x53, 0xd5, 0xad, 0x5f, 0xdf, 0xbe, 0x9d, 0xe6, 0x63, 0xe4, 0xd4, 0x1f, 0xfe };
 static const uint8_t class_id[16] = { 0x14, 0x92, 0xaf, 0x14, 0x25, 0x69, 0x5e, 0x48, 0xbf, 0x42, 0x9b, 0x2d, 0x51, 0xf2, 0xab, 0x45 };
@@ -41,10 +42,8 @@ struct fixture {
 	uint8_t image[IMAGE_BYTES];
 	enum rollout_policy policy;
 	size_t n_remembered;
-	bool (*until)(struct fixture *f);
 	char wanted[UPDATE_ID_BYTES];
 	enum update_state wanted_state;
-	struct loop_timer *poll, *limit;
 };
 
 static void on_db(void *ctx, int fd, unsigned what)
@@ -155,14 +154,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int rm(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-	(void)st;
-	(void)flag;
-	(void)ftw;
-	return remove(path);
-}
-
 static int teardown(void **state)
 {
 	struct fixture *f = *state;
@@ -171,7 +162,7 @@ static int teardown(void **state)
 	buf_done(&f->key_pem);
 	buf_done(&f->public_pem);
 	buf_done(&f->foreign_pem);
-	nftw(f->dir, rm, 8, FTW_DEPTH | FTW_PHYS);
+	scratch_remove(f->dir);
 	free(f);
 	return 0;
 }
@@ -211,40 +202,20 @@ static void make_envelope(struct fixture *f, uint64_t sequence, bool is_integrat
 	free(env);
 }
 
-static void on_poll(void *ctx)
+static void run_until(struct fixture *f, bool (*test)(void *ctx))
 {
-	struct fixture *f = ctx;
-
-	if (f->until(f))
-		loop_stop(f->loop);
-	else
-		loop_timer_set(f->poll, 5);
-}
-
-static void on_limit(void *ctx)
-{
-	struct fixture *f = ctx;
 	const struct update *u;
 
+	if (until(f->loop, test, f, PATIENCE_MS))
+		return;
 	for (u = intake_update_next(f->intake, NULL); u; u = intake_update_next(f->intake, u->id))
 		print_error("update %.12s %s: %s\n", u->id, update_state_name(u->state), u->reason);
-	fail_msg("did not happen within 20 s");
+	fail_msg("did not happen");
 }
 
-static void run_until(struct fixture *f, bool (*until)(struct fixture *f))
+static bool wanted_is(void *ctx)
 {
-	f->until = until;
-	f->poll = loop_timer_new(f->loop, on_poll, f);
-	f->limit = loop_timer_new(f->loop, on_limit, f);
-	loop_timer_set(f->poll, 0);
-	loop_timer_set(f->limit, 20000);
-	assert_int_equal(loop_run(f->loop), 0);
-	loop_timer_free(f->poll);
-	loop_timer_free(f->limit);
-}
-
-static bool wanted_is(struct fixture *f)
-{
+	struct fixture *f = ctx;
 	const struct update *u = intake_update(f->intake, f->wanted);
 
 	return u && u->state == f->wanted_state && db_queue_length(f->db) == 0;
@@ -266,12 +237,19 @@ static const struct update *rejected(struct fixture *f)
 	return NULL;
 }
 
-static bool has_rejected(struct fixture *f)
+static bool has_rejected(void *ctx)
 {
+	struct fixture *f = ctx;
+
 	return rejected(f) && db_queue_length(f->db) == 0;
 }
 
-static bool two_taken(struct fixture *f) { return f->n_remembered >= 2; }
+static bool two_taken(void *ctx)
+{
+	struct fixture *f = ctx;
+
+	return f->n_remembered >= 2;
+}
 
 static void a_signed_update_comes_in_with_its_payload(void **state)
 {

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "trust/delegate.h"
+#include "../until.h"
 
 static int on_rd(void *ctx, const struct coap_request *req, struct coap_response *res)
 {
@@ -243,33 +244,7 @@ void gateway_recall(struct gateway *g)
 	coap_endpoint_changed(g->endpoint, "up");
 }
 
-struct wait {
-	struct gateway *g;
-	bool (*test)(void *ctx);
-	void *ctx;
-	struct loop_timer *poll;
-	struct mono end;
-	bool ok;
-};
-
-static void on_poll(void *ctx)
-{
-	struct wait *w = ctx;
-
-	w->ok = w->test(w->ctx);
-	if (w->ok || !mono_before(mono_now(), w->end))
-		loop_stop(w->g->loop);
-	else
-		loop_timer_set(w->poll, 2);
-}
-
 bool gateway_run(struct gateway *g, bool (*test)(void *ctx), void *ctx, unsigned ms)
 {
-	struct wait w = { .g = g, .test = test, .ctx = ctx, .end = mono_add_ms(mono_now(), ms) };
-
-	w.poll = loop_timer_new(g->loop, on_poll, &w);
-	loop_timer_set(w.poll, 0);
-	assert_int_equal(loop_run(g->loop), 0);
-	loop_timer_free(w.poll);
-	return test(ctx);
+	return until(g->loop, test, ctx, ms);
 }

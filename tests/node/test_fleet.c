@@ -10,6 +10,7 @@
 #include "base/tmpfile.h"
 #include "codec/json.h"
 #include "node/fleet.h"
+#include "../scratch.h"
 
 struct world {
 	struct gateway g;
@@ -38,11 +39,8 @@ static void world_open(struct world *w, bool secure)
 
 static void world_close(struct world *w)
 {
-	char command[128];
-
 	gateway_close(&w->g);
-	(void)snprintf(command, sizeof(command), "rm -rf '%s'", w->dir);
-	assert_int_equal(system(command), 0);
+	scratch_remove(w->dir);
 }
 
 /* Runs until the fleet stops the loop; its exit status. */

@@ -7,8 +7,9 @@
 
 #include "base/mem.h"
 #include "node/node.h"
+#include "../scratch.h"
 
-enum { IMAGE_BYTES = 40000, PATIENCE_MS = 20000 };
+enum { IMAGE_BYTES = 40000, PATIENCE_MS = 60000 };
 
 struct world {
 	struct gateway g;
@@ -60,13 +61,10 @@ static void node_down(struct world *w)
 
 static void world_close(struct world *w)
 {
-	char command[128];
-
 	node_down(w);
 	coap_client_free(w->client);
 	gateway_close(&w->g);
-	(void)snprintf(command, sizeof(command), "rm -rf '%s'", w->dir);
-	assert_int_equal(system(command), 0);
+	scratch_remove(w->dir);
 }
 
 static bool is_updated(void *ctx)
@@ -156,11 +154,11 @@ static void an_observing_node_hears_of_an_offer_at_once(void **state)
 	assert_true(gateway_run(&w.g, is_watching, &w, PATIENCE_MS));
 	assert_int_equal(w.g.n_checks, 1);
 	gateway_offer(&w.g, 2, IMAGE_BYTES, false);
-	assert_true(gateway_run(&w.g, is_updated, &w, 10000)); /* long before it would ask again (60 s) */
+	assert_true(gateway_run(&w.g, is_updated, &w, 40000)); /* before it would ask again (60 s) */
 	w.want = 2;
 	assert_true(gateway_run(&w.g, is_watching, &w, PATIENCE_MS));
 	gateway_offer(&w.g, 3, 5000, false);
-	assert_true(gateway_run(&w.g, is_updated, &w, 10000));
+	assert_true(gateway_run(&w.g, is_updated, &w, 40000));
 	assert_installed(&w);
 	world_close(&w);
 }
@@ -398,7 +396,7 @@ static void a_node_whose_power_fails_all_the_time_still_gets_there(void **state)
 		w.setup.szx = 4;
 		gateway_offer(&w.g, 2, IMAGE_BYTES, false);
 		node_up(&w);
-		assert_true(gateway_run(&w.g, is_updated, &w, 60000));
+		assert_true(gateway_run(&w.g, is_updated, &w, PATIENCE_MS));
 		assert_int_equal(w.g.n_failure, 0);
 		assert_installed(&w);
 		world_close(&w);

@@ -13,6 +13,7 @@
 
 #include "base/mem.h"
 #include "node/node_state.h"
+#include "../scratch.h"
 
 static char *fresh_dir(void)
 {
@@ -21,14 +22,6 @@ static char *fresh_dir(void)
 	(void)snprintf(path, sizeof(path), "/tmp/node-state-XXXXXX");
 	assert_non_null(mkdtemp(path));
 	return path;
-}
-
-static void remove_dir(const char *path)
-{
-	char command[128];
-
-	(void)snprintf(command, sizeof(command), "rm -rf '%s'", path);
-	assert_int_equal(system(command), 0);
 }
 
 static const struct node_durable full = {
@@ -63,7 +56,7 @@ static void state_comes_back_as_it_was_written(void **state)
 	assert_int_equal(node_store_open(&s, dir, 7, &d), 0);
 	assert_same(&d, &full);
 	node_store_close(&s);
-	remove_dir(dir);
+	scratch_remove(dir);
 }
 
 static void damaged_state_counts_as_fresh(void **state)
@@ -89,7 +82,7 @@ static void damaged_state_counts_as_fresh(void **state)
 	assert_int_equal(node_store_open(&s, dir, 3, &d), 0);
 	assert_true(d.sequence == 3 && !d.has_installed && d.phase == NODE_IDLE);
 	node_store_close(&s);
-	remove_dir(dir);
+	scratch_remove(dir);
 }
 
 static void an_image_grows_block_by_block_and_becomes_a_slot(void **state)
@@ -128,7 +121,7 @@ static void an_image_grows_block_by_block_and_becomes_a_slot(void **state)
 	assert_memory_equal(p, image, sizeof(image));
 	free(p);
 	node_store_close(&s);
-	remove_dir(dir);
+	scratch_remove(dir);
 }
 
 static void leftovers_are_swept_and_the_wanted_kept(void **state)
@@ -151,7 +144,7 @@ static void leftovers_are_swept_and_the_wanted_kept(void **state)
 	node_part_drop(&s, &b);
 	assert_int_equal(node_part_bytes(&s, &b), 0);
 	node_store_close(&s);
-	remove_dir(dir);
+	scratch_remove(dir);
 }
 
 int main(void)

@@ -5,7 +5,6 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -14,8 +13,10 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "rollout/rollout_run.h"
+#include "../scratch.h"
+#include "../until.h"
 
-enum { DEVICES = 3 };
+enum { DEVICES = 3, PATIENCE_MS = 25000 };
 
 struct fixture {
 	char dir[64];
@@ -32,8 +33,6 @@ struct fixture {
 	struct device d[DEVICES];
 	unsigned n_started, n_cancelled, n_installed;
 	char offered[DEVICES][JOB_ID_BYTES];
-	bool (*until)(struct fixture *f);
-	struct loop_timer *poll, *limit;
 };
 
 static struct fixture *the; /* the driver's functions have no context of their own */
@@ -155,32 +154,9 @@ static void close_all(struct fixture *f)
 	f->loop = loop_free(f->loop);
 }
 
-static void on_poll(void *ctx)
+static void run_until(struct fixture *f, bool (*test)(void *ctx))
 {
-	struct fixture *f = ctx;
-
-	if (f->until(f))
-		loop_stop(f->loop);
-	else
-		loop_timer_set(f->poll, 5);
-}
-
-static void on_limit(void *ctx)
-{
-	(void)ctx;
-	fail_msg("did not happen within 20 s");
-}
-
-static void run_until(struct fixture *f, bool (*until)(struct fixture *f))
-{
-	f->until = until;
-	f->poll = loop_timer_new(f->loop, on_poll, f);
-	f->limit = loop_timer_new(f->loop, on_limit, f);
-	loop_timer_set(f->poll, 0);
-	loop_timer_set(f->limit, 20000);
-	assert_int_equal(loop_run(f->loop), 0);
-	loop_timer_free(f->poll);
-	loop_timer_free(f->limit);
+	assert_true(until(f->loop, test, f, PATIENCE_MS));
 }
 
 static bool all_in(struct fixture *f, enum job_state s)
@@ -193,14 +169,33 @@ static bool all_in(struct fixture *f, enum job_state s)
 	return true;
 }
 
-static bool all_offered(struct fixture *f)
+static bool all_offered(void *ctx)
 {
+	struct fixture *f = ctx;
+
 	return all_in(f, JOB_OFFERED) && f->offered[0][0] && f->offered[1][0] && f->offered[2][0];
 }
 
-static bool all_cancelled(struct fixture *f) { return all_in(f, JOB_CANCELLED) && f->n_cancelled >= DEVICES; }
-static bool one_confirmed(struct fixture *f) { return f->n_installed == 1; }
-static bool queue_empty(struct fixture *f) { return db_queue_length(f->db) == 0; }
+static bool all_cancelled(void *ctx)
+{
+	struct fixture *f = ctx;
+
+	return all_in(f, JOB_CANCELLED) && f->n_cancelled >= DEVICES;
+}
+
+static bool one_confirmed(void *ctx)
+{
+	struct fixture *f = ctx;
+
+	return f->n_installed == 1;
+}
+
+static bool queue_empty(void *ctx)
+{
+	struct fixture *f = ctx;
+
+	return db_queue_length(f->db) == 0;
+}
 
 static int setup(void **state)
 {
@@ -236,20 +231,12 @@ static int setup(void **state)
 	return 0;
 }
 
-static int rm(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-	(void)st;
-	(void)flag;
-	(void)ftw;
-	return remove(path);
-}
-
 static int teardown(void **state)
 {
 	struct fixture *f = *state;
 
 	close_all(f);
-	nftw(f->dir, rm, 8, FTW_DEPTH | FTW_PHYS);
+	scratch_remove(f->dir);
 	free(f);
 	return 0;
 }

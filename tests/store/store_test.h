@@ -7,7 +7,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -17,13 +16,9 @@
 #include "base/digest.h"
 #include "base/tmpfile.h"
 #include "store/db.h"
+#include "../scratch.h"
 
 static char scratch[64];
-
-static int scratch_remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	return remove(path);
-}
 
 static int scratch_make(void **state)
 {
@@ -34,7 +29,8 @@ static int scratch_make(void **state)
 
 static int scratch_drop(void **state)
 {
-	return nftw(scratch, scratch_remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	scratch_remove(scratch);
+	return 0;
 }
 
 static inline const char *in_scratch(const char *name)
