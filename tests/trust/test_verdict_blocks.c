@@ -142,7 +142,6 @@ static void the_kid_is_a_hint(void **state)
 
 static void cose_key(size_t key, struct buf *ret)
 {
-	_cleanup_(sign_key_freep) struct sign_key *k = NULL;
 	struct buf der = { 0 };
 	const char *text = strchr(buf_str(&public_pem[key]), '\n') + 1;
 

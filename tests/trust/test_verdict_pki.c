@@ -641,7 +641,6 @@ static void relative_addresses_are_resolved_before_they_are_judged(void **state)
 /* SU-12, SU-32, SU-51, SU-22, SU-15 */
 static void sequence_size_time_address_and_device_are_judged(void **state)
 {
-	_cleanup_buf_ struct buf envelope = { 0 };
 	struct freshness_entry seen = { .sequence = 7, .n_component = 3, .component = { 0x81, 0x41, 0x00 } };
 	static const char *const hosts[] = { "fw.acme.example", NULL };
 	struct trust_device_facts device = { .has_vendor = true, .has_sequence = true, .sequence = 6 };
