@@ -37,7 +37,7 @@ struct talker {                                /* which device a plain CoAP sess
 	UT_hash_handle hh;
 };
 
-enum { TALKERS_MAX = 4096 };
+enum { TALKERS_MAX = 10000 };
 
 struct pull {
 	struct delivery_driver driver;
@@ -101,16 +101,18 @@ static void talker_note(struct pull *p, uint64_t session, const char *device)
 	if (!session)
 		return;
 	HASH_FIND(hh, p->talkers, &session, sizeof(session), t);
-	if (!t) {
-		if (HASH_COUNT(p->talkers) >= TALKERS_MAX) { /* uthash keeps insertion order: the head is the oldest */
+	if (t) {
+		HASH_DEL(p->talkers, t);
+	} else {
+		if (HASH_COUNT(p->talkers) >= TALKERS_MAX) { /* the head was silent the longest */
 			struct talker *oldest = p->talkers;
 			HASH_DEL(p->talkers, oldest);
 			free(oldest);
 		}
 		t = NEW(struct talker);
 		t->session = session;
-		HASH_ADD(hh, p->talkers, session, sizeof(t->session), t);
 	}
+	HASH_ADD(hh, p->talkers, session, sizeof(t->session), t); /* at the end: uthash keeps the order */
 	(void)text_copy(t->device, sizeof(t->device), span_str(device)); /* same size as the source */
 }
 
@@ -163,6 +165,8 @@ static int on_offer(void *ctx, const struct coap_request *req, struct coap_respo
 		res->max_age_s = 1;
 		return req->is_notify ? (res->code = COAP_205_CONTENT, 0) : coap_error(res, COAP_503_UNAVAILABLE, "verifying; ask again");
 	}
+	if (r == -ENOENT) /* withdrawn since */
+		return req->is_notify ? (res->code = COAP_205_CONTENT, 0) : coap_error(res, COAP_404_NOT_FOUND, "no update for this device");
 	if (r < 0)
 		return r;
 	res->code = COAP_205_CONTENT;
@@ -213,11 +217,11 @@ static void watched_served(void *ctx, uint64_t off, size_t n, bool last)
 	w->pull->c.sink.progress(w->pull->c.sink.ctx, o->job, sent, o->parcel->total_bytes);
 }
 
-static int image_respond(struct pull *p, const char *device, const struct digest *d, struct coap_response *res)
+static int image_respond(struct pull *p, const struct offer *o, const struct digest *d, struct coap_response *res)
 {
 	struct watched *w = NEW(struct watched);
 
-	int r = p->c.source.open_image(p->c.source.ctx, d, &w->inner);
+	int r = p->c.source.open_image(p->c.source.ctx, &o->parcel->manifest, d, &w->inner);
 	if (r < 0) {
 		free(w);
 		if (r == -EAGAIN) {
@@ -228,7 +232,7 @@ static int image_respond(struct pull *p, const char *device, const struct digest
 	}
 	w->pull = p;
 	w->digest = *d;
-	(void)text_copy(w->device, sizeof(w->device), span_str(device)); /* same size */
+	(void)text_copy(w->device, sizeof(w->device), span_str(o->device)); /* same size */
 	res->code = COAP_205_CONTENT;
 	res->content_format = COAP_CF_OCTETS;
 	res->max_age_s = UINT32_MAX;           /* the name is the content */
@@ -260,9 +264,10 @@ static int on_image(void *ctx, const struct coap_request *req, struct coap_respo
 		return refuse(res, code);
 	if (req->n_path == 0 || digest_parse(req->path[req->n_path - 1], &d) < 0)
 		return coap_error(res, COAP_404_NOT_FOUND, "images are named by the 64 hex digits of their SHA-256");
-	if (!offer_image(offer_find(p, device), &d, SPAN_NONE))
+	const struct offer *o = offer_find(p, device);
+	if (!offer_image(o, &d, SPAN_NONE))
 		return coap_error(res, COAP_404_NOT_FOUND, "not part of this device's offer");
-	return image_respond(p, device, &d, res);
+	return image_respond(p, o, &d, res);
 }
 
 static int on_proxy(void *ctx, const struct coap_request *req, struct coap_response *res)
@@ -275,10 +280,11 @@ static int on_proxy(void *ctx, const struct coap_request *req, struct coap_respo
 	int code = pull_who(p, req, device);
 	if (code != 0)
 		return refuse(res, code);
-	const struct delivery_image *img = offer_image(offer_find(p, device), NULL, req->proxy_uri);
+	const struct offer *o = offer_find(p, device);
+	const struct delivery_image *img = offer_image(o, NULL, req->proxy_uri);
 	if (!img)
 		return coap_error(res, COAP_505_NO_PROXY, "not a payload of this device's offer");
-	return image_respond(p, device, &img->digest, res);
+	return image_respond(p, o, &img->digest, res);
 }
 
 struct report_wait {

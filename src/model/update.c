@@ -78,6 +78,27 @@ static enum update_fit model_fits(const struct update *u, const struct device_mo
 	return UPDATE_FITS;
 }
 
+static const struct device_component *component_of(const struct update *u, const struct device *d)
+{
+	const struct device_component *c = device_component_look(d, SPAN(u->components[0].id, u->components[0].n_id));
+
+	return c ? c : device_component_look(d, SPAN_NONE); /* what the node said of itself as a whole, when it registered */
+}
+
+enum update_age update_age_on(const struct update *u, const struct device *d)
+{
+	const struct device_component *c = u->n_components ? component_of(u, d) : NULL;
+	char hex[DIGEST_HEX_BYTES];
+
+	if (c && c->has_manifest && strcmp(digest_hex(&c->manifest, hex), u->id) == 0)
+		return UPDATE_AGE_SAME;
+	if (!c || !c->has_sequence)
+		return UPDATE_AGE_UNKNOWN;
+	if (c->sequence != u->sequence)
+		return c->sequence < u->sequence ? UPDATE_AGE_OLDER : UPDATE_AGE_NEWER;
+	return c->has_manifest ? UPDATE_AGE_UNKNOWN : UPDATE_AGE_SAME;
+}
+
 enum update_fit update_fits(const struct update *u, const struct device *d)
 {
 	enum update_fit fit = model_fits(u, &d->model);
@@ -85,9 +106,7 @@ enum update_fit update_fits(const struct update *u, const struct device *d)
 
 	if (fit != UPDATE_FITS)
 		return fit;
-	const struct device_component *c = device_component_look(d, SPAN(u->components[0].id, u->components[0].n_id));
-	if (!c) /* what the node said of itself as a whole, when it registered */
-		c = device_component_look(d, SPAN_NONE);
+	const struct device_component *c = component_of(u, d);
 	if (!c)
 		return UPDATE_FITS;
 	if (c->has_manifest && strcmp(digest_hex(&c->manifest, hex), u->id) == 0)

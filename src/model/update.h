@@ -67,4 +67,8 @@ enum update_fit { UPDATE_FITS, UPDATE_WRONG_VENDOR, UPDATE_WRONG_CLASS, UPDATE_N
  * ids must match where they are given; an update that names no vendor or no class anywhere fits nothing (SU-14). What runs is
  * looked up by the update's first component; nothing reported counts as older. */
 enum update_fit update_fits(const struct update *u, const struct device *d);
+/* What the device says it runs, compared with the update: its very manifest or, where it names none, its sequence number; an
+ * older one; a newer one. Another manifest with the same number is UNKNOWN. */
+enum update_age { UPDATE_AGE_UNKNOWN, UPDATE_AGE_SAME, UPDATE_AGE_OLDER, UPDATE_AGE_NEWER };
+enum update_age update_age_on(const struct update *u, const struct device *d);
 const char *update_fit_text(enum update_fit f);

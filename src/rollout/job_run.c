@@ -12,14 +12,19 @@
 #include "base/text.h"
 #include "codec/json.h"
 
-enum { RETRY_LOOK_MS = 1000, PRUNE_MS = 6 * 3600 * 1000, PROGRESS_STEPS = 20 };
+enum {
+	RETRY_LOOK_MS = 1000, PRUNE_MS = 6 * 3600 * 1000, PROGRESS_STEPS = 20,
+	SLICE_JOBS = 200,                      /* changed in one turn of the loop */
+	SWEEP_MS = 10,
+};
 
 struct job_entry {
 	struct job j;
 	unsigned progress_step;                /* last shown */
-	bool waits_retry;
+	bool waits_retry, is_unsaved;
+	unsigned n_pending;                    /* stores under way */
 	struct job_entry *prev, *next;         /* the retry list */
-	struct job_entry *device_prev, *device_next;
+	struct job_entry *device_prev, *device_next, *update_prev, *update_next, *unsaved_prev, *unsaved_next;
 	UT_hash_handle hh;                     /* by id */
 };
 
@@ -32,6 +37,9 @@ struct device_jobs {
 struct update_counts {
 	char update[UPDATE_ID_BYTES];
 	size_t n[JOB_STATE_COUNT];
+	struct job_entry *list;
+	enum job_event sweep;                  /* under way for all its open jobs; JOB_EVENT_COUNT = none */
+	char reason[JOB_REASON_BYTES];         /* of the sweep */
 	UT_hash_handle hh;
 };
 
@@ -42,8 +50,8 @@ struct job_run {
 	struct job_entry *jobs;
 	struct device_jobs *by_device;
 	struct update_counts *counts;
-	struct job_entry *retry;
-	struct loop_timer *retry_timer, *prune_timer;
+	struct job_entry *retry, *unsaved;
+	struct loop_timer *retry_timer, *prune_timer, *sweep_timer;
 };
 
 static struct job_entry *job_find(const struct job_run *r, const char *id)
@@ -75,6 +83,7 @@ static struct update_counts *counts_get(struct job_run *r, const char *update)
 	if (!c) {
 		c = NEW(struct update_counts);
 		(void)text_copy(c->update, sizeof(c->update), span_str(update)); /* ids fit */
+		c->sweep = JOB_EVENT_COUNT;
 		HASH_ADD_STR(r->counts, update, c);
 	}
 	return c;
@@ -88,7 +97,7 @@ static void set_state(struct job_run *r, struct job_entry *e, enum job_state s)
 	c->n[s]++;
 	metric_add(METRIC_JOBS_OPEN, (int64_t)job_is_open(s) - (int64_t)job_is_open(e->j.state));
 	e->j.state = s;
-	bool waits = (s == JOB_FAILED || s == JOB_REVERTED) && e->j.attempts < r->c.retry_max;
+	bool waits = s == JOB_DEFERRED || ((s == JOB_FAILED || s == JOB_REVERTED) && e->j.attempts < r->c.retry_max);
 	if (waits && !e->waits_retry)
 		DL_APPEND(r->retry, e);
 	else if (!waits && e->waits_retry)
@@ -104,10 +113,22 @@ static struct job_entry *job_insert(struct job_run *r, const struct job *j)
 	HASH_ADD_STR(r->jobs, j.id, e);
 	struct device_jobs *d = device_jobs_get(r, j->device, true);
 	DL_APPEND2(d->list, e, device_prev, device_next);
-	counts_get(r, j->update)->n[j->state]++;
+	struct update_counts *c = counts_get(r, j->update);
+	c->n[j->state]++;
+	DL_APPEND2(c->list, e, update_prev, update_next);
 	metric_add(METRIC_JOBS_OPEN, job_is_open(j->state));
 	set_state(r, e, j->state);
 	return e;
+}
+
+/* What the disk did not take, of what happened all the same: stored again when it works. */
+static void unsaved_set(struct job_run *r, struct job_entry *e, bool is_unsaved)
+{
+	if (is_unsaved && !e->is_unsaved)
+		DL_APPEND2(r->unsaved, e, unsaved_prev, unsaved_next);
+	else if (!is_unsaved && e->is_unsaved)
+		DL_DELETE2(r->unsaved, e, unsaved_prev, unsaved_next);
+	e->is_unsaved = is_unsaved;
 }
 
 static void job_forget(struct job_run *r, struct job_entry *e)
@@ -121,7 +142,10 @@ static void job_forget(struct job_run *r, struct job_entry *e)
 		HASH_DEL(r->by_device, d);
 		free(d);
 	}
-	counts_get(r, e->j.update)->n[e->j.state]--;
+	struct update_counts *c = counts_get(r, e->j.update);
+	c->n[e->j.state]--;
+	DL_DELETE2(c->list, e, update_prev, update_next);
+	unsaved_set(r, e, false);
 	metric_add(METRIC_JOBS_OPEN, -(int64_t)job_is_open(e->j.state));
 	HASH_DEL(r->jobs, e);
 	free(e);
@@ -145,6 +169,21 @@ bool job_run_has_driver(const struct job_run *r, const char *name)
 	return false;
 }
 
+/* Whatever driver offers it: the device may be gone or have another driver by now. */
+static void withdraw(struct job_run *r, const struct job_entry *e, const struct delivery_driver *but)
+{
+	for (size_t i = 0; i < r->n_drivers; i++)
+		if (r->drivers[i] != but)
+			r->drivers[i]->ops->cancel(r->drivers[i], e->j.device, e->j.id);
+}
+
+static bool is_on_offer(const struct job_run *r, const struct job_entry *e)
+{
+	const struct update *u = r->c.world->update(r->c.world->ctx, e->j.update);
+
+	return u && u->state == UPDATE_AVAILABLE;
+}
+
 /* Hand an open job to its driver; repeating it changes nothing. */
 static void act_offer(struct job_run *r, struct job_entry *e)
 {
@@ -153,7 +192,8 @@ static void act_offer(struct job_run *r, struct job_entry *e)
 	struct delivery_image images[DELIVERY_IMAGES_MAX];
 	struct delivery_order order = { .images = images };
 
-	if (!u || !drv || digest_parse(span_str(u->id), &order.manifest) < 0)
+	withdraw(r, e, drv);
+	if (!u || u->state != UPDATE_AVAILABLE || !drv || digest_parse(span_str(u->id), &order.manifest) < 0)
 		return;
 	memcpy(order.job, e->j.id, sizeof(order.job));
 	memcpy(order.device, e->j.device, sizeof(order.device));
@@ -173,20 +213,14 @@ static void act_offer(struct job_run *r, struct job_entry *e)
 
 static void act(struct job_run *r, struct job_entry *e)
 {
-	struct delivery_driver *drv = driver_of(r, e->j.device);
-	const struct update *u = r->c.world->update(r->c.world->ctx, e->j.update);
-
 	if (e->j.state == JOB_OFFERED)
 		act_offer(r, e);
-	else if (drv && (!job_is_open(e->j.state) || e->j.state == JOB_DEFERRED || e->j.state == JOB_QUEUED))
-		drv->ops->cancel(drv, e->j.device, e->j.id);
-	if (e->j.state == JOB_CONFIRMED) {
+	else if (!job_is_open(e->j.state) || e->j.state == JOB_DEFERRED || e->j.state == JOB_QUEUED)
+		withdraw(r, e, NULL);
+	if (e->j.state == JOB_CONFIRMED)
 		metric_add(METRIC_JOBS_CONFIRMED, 1);
-		if (u)
-			r->c.world->installed(r->c.world->ctx, e->j.device, u, u->version);
-	} else if (e->j.state == JOB_FAILED) {
+	else if (e->j.state == JOB_FAILED)
 		metric_add(METRIC_JOBS_FAILED, 1);
-	}
 }
 
 static void audit_state(struct job_run *r, const struct job_entry *e, const char *from, const char *event)
@@ -215,15 +249,31 @@ struct pending_state {                         /* a state change on its way to t
 	void *arg;
 };
 
+/* What the disk does not hold did not happen; but an offer is withdrawn whatever the disk says. */
+static void state_not_stored(struct job_run *r, struct job_entry *e, const struct pending_state *p)
+{
+	if (e->j.state != p->to)
+		return;
+	if (p->to == JOB_CANCELLED || p->to == JOB_DEFERRED) {
+		unsaved_set(r, e, true);
+		act(r, e);
+		return;
+	}
+	if (p->from == JOB_QUEUED && p->to == JOB_OFFERED)
+		e->j.attempts--;
+	set_state(r, e, p->from);
+}
+
 static void state_stored(void *ctx, int error)
 {
 	struct pending_state *p = ctx;
 	struct job_run *r = p->run;
 	struct job_entry *e = job_find(r, p->job);
 
+	if (e && e->n_pending)
+		e->n_pending--;
 	if (e && error < 0) {
-		if (e->j.state == p->to) /* what the disk does not hold did not happen */
-			set_state(r, e, p->from);
+		state_not_stored(r, e, p);
 		log_event(EV_STORE_FAILED, LOG_ERR, "job %.12s: %s not stored: %s", p->job, job_state_name(p->to), strerror(-error));
 	} else if (e) {
 		log_fields(EV_JOB_STATE, LOG_INFO, ({ "GW_JOB", e->j.id }, { "GW_DEVICE", e->j.device }, { "GW_UPDATE", e->j.update },
@@ -239,15 +289,28 @@ static void state_stored(void *ctx, int error)
 	free(p);
 }
 
+/* The device runs it: its record says so in the same transaction, so that neither is ever seen without the other. */
+static void note_installed(struct job_run *r, const struct job_entry *e)
+{
+	const struct update *u = r->c.world->update(r->c.world->ctx, e->j.update);
+
+	if (u)
+		r->c.world->installed(r->c.world->ctx, e->j.device, u, u->version);
+}
+
 static void job_store(struct job_run *r, struct job_entry *e, enum job_state from, const char *event, delivery_done_fn *done, void *arg)
 {
 	struct pending_state *p = NEW(struct pending_state);
 
 	*p = (struct pending_state){ .run = r, .from = from, .to = e->j.state, .done = done, .arg = arg };
 	memcpy(p->job, e->j.id, sizeof(p->job));
+	e->n_pending++;
+	unsaved_set(r, e, false);
 	db_begin(r->c.db); /* the state and what the audit log says of it: both or neither */
 	audit_state(r, e, job_state_name(from), event);
 	job_store_put(r->c.db, &e->j, state_stored, p);
+	if (e->j.state == JOB_CONFIRMED)
+		note_installed(r, e);
 	db_end(r->c.db);
 }
 
@@ -260,7 +323,9 @@ static int job_apply(struct job_run *r, struct job_entry *e, enum job_event ev, 
 	if (to < 0)
 		return -EPROTO;
 	if ((enum job_state)to == from) {
-		if (done)
+		if (done && (e->n_pending || e->is_unsaved))
+			job_store_put(r->c.db, &e->j, done, arg); /* answered when the first of them is on the disk too */
+		else if (done)
 			done(arg, 0);
 		return 0;
 	}
@@ -312,35 +377,82 @@ void job_run_start(struct job_run *r, const char *job)
 		act_offer(r, e);
 }
 
-/* Every open job of one update, taking note first since applying changes the lists' states only. */
-static size_t each_open(struct job_run *r, const char *update, enum job_event ev, const char *reason)
+/* ---- every open job of one update: no more in a turn than the disk keeps up with ---- */
+
+static bool db_is_busy(const struct job_run *r)
+{
+	return db_queue_length(r->c.db) > DB_QUEUE_MAX / 4;
+}
+
+/* Whether something is left to do. */
+static bool sweep_slice(struct job_run *r, struct update_counts *c)
 {
 	struct job_entry *e, *tmp;
 	size_t n = 0;
 
-	HASH_ITER(hh, r->jobs, e, tmp)
-		if (strcmp(e->j.update, update) == 0 && job_is_open(e->j.state) && job_apply(r, e, ev, reason, NULL, NULL) == 0)
-			n++;
-	return n;
+	DL_FOREACH_SAFE2(c->list, e, tmp, update_next) {
+		if (!job_is_open(e->j.state) || job_next(e->j.state, c->sweep) < 0 || job_next(e->j.state, c->sweep) == (int)e->j.state)
+			continue;
+		if (n++ == SLICE_JOBS)
+			return true;
+		(void)job_apply(r, e, c->sweep, c->reason, NULL, NULL); /* the table allows it */
+	}
+	return false;
 }
 
-size_t job_run_cancel_update(struct job_run *r, const char *update, const char *reason)
+static void on_sweep(void *ctx)
 {
-	return each_open(r, update, JOB_EV_CANCEL, reason);
+	struct job_run *r = ctx;
+	struct update_counts *c, *tmp;
+
+	HASH_ITER(hh, r->counts, c, tmp) {
+		if (c->sweep == JOB_EVENT_COUNT)
+			continue;
+		if (db_is_busy(r) || sweep_slice(r, c)) {
+			loop_timer_set(r->sweep_timer, SWEEP_MS);
+			return;
+		}
+		c->sweep = JOB_EVENT_COUNT;
+	}
+}
+
+static void sweep(struct job_run *r, const char *update, enum job_event ev, const char *reason)
+{
+	struct update_counts *c;
+
+	HASH_FIND_STR(r->counts, update, c);
+	if (!c)
+		return;
+	c->sweep = ev;
+	(void)text_copy(c->reason, sizeof(c->reason), span_sub(span_str(reason), 0, sizeof(c->reason) - 1)); /* clipped for people */
+	on_sweep(r);
+}
+
+void job_run_cancel_update(struct job_run *r, const char *update, const char *reason)
+{
+	sweep(r, update, JOB_EV_CANCEL, reason);
 }
 
 void job_run_defer_update(struct job_run *r, const char *update, const char *reason)
 {
-	(void)each_open(r, update, JOB_EV_DEFER, reason); /* the count does not matter here */
+	sweep(r, update, JOB_EV_DEFER, reason);
 }
 
 void job_run_resume_update(struct job_run *r, const char *update)
 {
-	struct job_entry *e, *tmp;
+	sweep(r, update, JOB_EV_RESUME, "");
+}
 
-	HASH_ITER(hh, r->jobs, e, tmp)
-		if (e->j.state == JOB_DEFERRED && strcmp(e->j.update, update) == 0)
-			(void)job_apply(r, e, JOB_EV_RESUME, NULL, NULL, NULL); /* deferred may always resume */
+void job_run_forget_device(struct job_run *r, const char *device)
+{
+	struct device_jobs *d;
+
+	while ((d = device_jobs_get(r, device, false))) {
+		struct job_entry *e = d->list;
+		withdraw(r, e, NULL);
+		job_store_delete(r->c.db, e->j.id, NULL, NULL);
+		job_forget(r, e);
+	}
 }
 
 const struct job *job_run_get(const struct job_run *r, const char *id)
@@ -368,6 +480,18 @@ const struct job *job_run_open_of(const struct job_run *r, const char *device)
 			if (job_is_open(e->j.state))
 				return &e->j;
 	return NULL;
+}
+
+const struct job *job_run_next_of(const struct job_run *r, const char *device, const char *after)
+{
+	const struct device_jobs *d = after ? NULL : device_jobs_get((struct job_run *)r, device, false);
+	const struct job_entry *e = after ? job_find(r, after) : NULL;
+
+	if (after)
+		e = e ? e->device_next : NULL;
+	else if (d)
+		e = d->list;
+	return e ? &e->j : NULL;
 }
 
 const struct job *job_run_next(const struct job_run *r, const char *after)
@@ -444,9 +568,16 @@ static void on_report(void *ctx, const char *device, const struct node_report *r
 	if (rep->has_received && rep->received_bytes <= e->j.total_bytes && rep->received_bytes > e->j.sent_bytes)
 		e->j.sent_bytes = rep->received_bytes;
 	report_reason(rep, reason, sizeof(reason));
-	/* A report that changes nothing any more (a repeat, or after a cancel) is still acknowledged. */
-	if (job_apply(r, e, job_event_from_report(rep->state, rep->result), reason, done, arg) < 0)
-		done(arg, 0);
+	enum job_event ev = job_event_from_report(rep->state, rep->result);
+	if (job_apply(r, e, ev, reason, done, arg) >= 0)
+		return;
+	/* It changes nothing any more (after a cancel, say) and is acknowledged; what the node runs is noted all the same. */
+	if (ev == JOB_EV_CONFIRMED) {
+		log_fields(EV_JOB_STATE, LOG_WARNING, ({ "GW_JOB", e->j.id }, { "GW_DEVICE", e->j.device }, { "GW_UPDATE", e->j.update }),
+			   "job %.12s of %s is %s, but the device installed the update", e->j.id, e->j.device, job_state_name(e->j.state));
+		note_installed(r, e);
+	}
+	done(arg, 0);
 }
 
 struct delivery_sink job_run_sink(struct job_run *r)
@@ -462,16 +593,53 @@ void job_run_add_driver(struct job_run *r, struct delivery_driver *drv)
 
 /* ---- time ---- */
 
+/* After a clock that went back everything is due. */
+static bool is_due(const struct job_run *r, const struct job_entry *e, struct wall now)
+{
+	int64_t wait_ms = (int64_t)r->c.retry_s * 1000 * (e->j.attempts ? e->j.attempts : 1);
+
+	return wall_before(now, e->j.state_at) || !wall_before(now, wall_add_ms(e->j.state_at, wait_ms));
+}
+
+static void store_unsaved(struct job_run *r)
+{
+	struct job_entry *e, *tmp;
+	size_t n = 0;
+
+	DL_FOREACH_SAFE2(r->unsaved, e, tmp, unsaved_next) {
+		if (n++ == SLICE_JOBS || db_is_busy(r))
+			return;
+		job_store(r, e, e->j.state, "stored again", NULL, NULL);
+	}
+}
+
 static void on_retry(void *ctx)
 {
 	struct job_run *r = ctx;
 	struct job_entry *e, *tmp;
 	struct wall now = wall_now();
+	size_t n = 0;
 
-	DL_FOREACH_SAFE(r->retry, e, tmp)
-		if (!wall_before(now, wall_add_ms(e->j.state_at, (int64_t)r->c.retry_s * 1000 * (e->j.attempts ? e->j.attempts : 1))))
-			(void)job_apply(r, e, JOB_EV_RETRY, "tried again", NULL, NULL); /* failed and reverted may */
+	store_unsaved(r);
+	DL_FOREACH_SAFE(r->retry, e, tmp) {
+		if (!is_due(r, e, now) || !is_on_offer(r, e))
+			continue;
+		if (n++ == SLICE_JOBS || db_is_busy(r))
+			break;
+		/* The table allows both. */
+		(void)job_apply(r, e, e->j.state == JOB_DEFERRED ? JOB_EV_RESUME : JOB_EV_RETRY, "tried again", NULL, NULL);
+	}
 	loop_timer_set(r->retry_timer, RETRY_LOOK_MS);
+}
+
+/* A decision (given up, cancelled by a person) stands while its update may still be offered. */
+static bool is_history(const struct job_run *r, const struct job_entry *e)
+{
+	const struct update *u = r->c.world->update(r->c.world->ctx, e->j.update);
+
+	if (job_is_open(e->j.state) || e->n_pending || e->is_unsaved)
+		return false;
+	return e->j.state == JOB_CONFIRMED || !u || (u->state != UPDATE_AVAILABLE && u->state != UPDATE_VERIFIED && u->state != UPDATE_HELD);
 }
 
 static void on_prune(void *ctx)
@@ -481,7 +649,7 @@ static void on_prune(void *ctx)
 	struct wall limit = wall_add_ms(wall_now(), -(int64_t)r->c.history_days * 86400 * 1000);
 
 	HASH_ITER(hh, r->jobs, e, tmp)
-		if (!job_is_open(e->j.state) && wall_before(e->j.state_at, limit)) {
+		if (wall_before(e->j.state_at, limit) && is_history(r, e)) {
 			job_store_delete(r->c.db, e->j.id, NULL, NULL);
 			job_forget(r, e);
 		}
@@ -501,6 +669,7 @@ int job_run_open(const struct job_run_config *c, struct job_run **ret)
 	r->c = *c;
 	r->retry_timer = loop_timer_new(c->loop, on_retry, r);
 	r->prune_timer = loop_timer_new(c->loop, on_prune, r);
+	r->sweep_timer = loop_timer_new(c->loop, on_sweep, r);
 	int err = job_store_load(c->db, on_load, r);
 	if (err < 0) {
 		job_run_close(r);
@@ -521,6 +690,7 @@ struct job_run *job_run_close(struct job_run *r)
 		return NULL;
 	loop_timer_free(r->retry_timer);
 	loop_timer_free(r->prune_timer);
+	loop_timer_free(r->sweep_timer);
 	HASH_ITER(hh, r->jobs, e, tmp)
 		job_forget(r, e);
 	HASH_ITER(hh, r->counts, c, c_tmp) {

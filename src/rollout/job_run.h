@@ -34,15 +34,19 @@ int job_run_create(struct job_run *r, const struct update *u, const struct devic
 void job_run_start(struct job_run *r, const char *job);
 /* -ENOENT no such job, -EPROTO not possible from its state; otherwise done is called after the commit (may be NULL). */
 int job_run_apply(struct job_run *r, const char *job, enum job_event ev, const char *reason, delivery_done_fn *done, void *arg);
-/* Cancel every open job of an update. Returns how many. */
-size_t job_run_cancel_update(struct job_run *r, const char *update, const char *reason);
+/* Cancel every open job of an update: a slice now, the rest as the disk takes it. The last such call for an update counts. */
+void job_run_cancel_update(struct job_run *r, const char *update, const char *reason);
 /* Hold (or let go) every open job of an update that is held for now. */
 void job_run_defer_update(struct job_run *r, const char *update, const char *reason);
 void job_run_resume_update(struct job_run *r, const char *update);
 
+/* The device is gone: withdraw its offers and drop its jobs; the audit log keeps what was. */
+void job_run_forget_device(struct job_run *r, const char *device);
+
 const struct job *job_run_get(const struct job_run *r, const char *id);
 const struct job *job_run_find(const struct job_run *r, const char *update, const char *device);
 const struct job *job_run_open_of(const struct job_run *r, const char *device);        /* the device's open job; NULL */
+const struct job *job_run_next_of(const struct job_run *r, const char *device, const char *after);        /* of one device */
 const struct job *job_run_next(const struct job_run *r, const char *after);            /* in order of creation; NULL after = first */
 size_t job_run_count(const struct job_run *r, const char *update, enum job_state s);   /* of one update; constant time */
 size_t job_run_total(const struct job_run *r);

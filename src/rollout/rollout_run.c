@@ -10,13 +10,14 @@
 #include "base/text.h"
 #include "trust/delegate.h"
 
-enum { SLICE_DEVICES = 200, FILES_MAX = UPDATE_IMAGES_MAX + 1, ENVELOPE_BYTES_MAX = SUIT_ENVELOPE_BYTES_MAX };
+enum { SLICE_DEVICES = 200, BUSY_MS = 20, VERIFY_AGAIN_MS = 5000, FILES_MAX = UPDATE_IMAGES_MAX + 1, ENVELOPE_BYTES_MAX = SUIT_ENVELOPE_BYTES_MAX };
 
 struct update_entry {                          /* what the rollout keeps of an update */
 	char id[UPDATE_ID_BYTES];
 	struct digest files[FILES_MAX];        /* envelope and images, pinned while available */
 	size_t n_files;
 	bool is_pinned, is_ready, is_verifying;
+	struct mono verify_at;                 /* again: the workers were busy, or the disk failed; 0 = not wanted */
 	char scan_after[DEVICE_ID_BYTES];      /* where the scan of all devices stands */
 	bool is_scanning;
 	struct rollout rollout;
@@ -109,8 +110,8 @@ static void consider(struct rollout_run *r, const struct update *u, const struct
 	if (!j && job_run_create(r->jobs, u, d, e->rollout.id) < 0)
 		return;
 	j = job_run_find(r->jobs, u->id, d->id);
-	if (j && j->state == JOB_QUEUED)
-		job_run_start(r->jobs, j->id);
+	if (j && job_is_open(j->state))
+		job_run_start(r->jobs, j->id); /* again: after a restart, or with another driver */
 }
 
 /* ---- files: verified again in this process before anything is offered ---- */
@@ -149,12 +150,14 @@ static void scan_start(struct rollout_run *r, struct update_entry *e)
 	loop_timer_set(r->scan_timer, 0);
 }
 
-static void offer_open_jobs(struct rollout_run *r, const struct update_entry *e)
+static void verify_later(struct rollout_run *r, struct update_entry *e)
 {
-	for (const struct job *j = job_run_next(r->jobs, NULL); j; j = job_run_next(r->jobs, j->id))
-		if (strcmp(j->update, e->id) == 0 && job_is_open(j->state))
-			job_run_start(r->jobs, j->id);
+	e->verify_at = mono_add_ms(mono_now(), VERIFY_AGAIN_MS);
+	if (!loop_timer_armed(r->scan_timer))
+		loop_timer_set(r->scan_timer, VERIFY_AGAIN_MS);
 }
+
+static void files_verify(struct rollout_run *r, struct update_entry *e);
 
 static void verify_done(void *arg)
 {
@@ -165,10 +168,13 @@ static void verify_done(void *arg)
 	r->n_verifying--;
 	if (e) {
 		e->is_verifying = false;
-		e->is_ready = v->error == 0;
+		bool is_stale = !e->is_pinned || v->n_files != e->n_files || memcmp(v->files, e->files, e->n_files * sizeof(*e->files)) != 0;
+		e->is_ready = v->error == 0 && !is_stale;
 		if (e->is_ready) {
-			offer_open_jobs(r, e);
 			scan_start(r, e);
+		} else if (is_stale) {
+			if (e->is_pinned && v->error != -ECANCELED)
+				files_verify(r, e); /* other files took their place meanwhile */
 		} else if (v->error == -EBADMSG || v->error == -ENOENT) {
 			char hex[DIGEST_HEX_BYTES];
 			log_fields(EV_IMAGE_CORRUPT, LOG_ERR, ({ "GW_IMAGE", digest_hex(&v->files[v->failed_at], hex) }, { "GW_UPDATE", e->id }),
@@ -176,22 +182,10 @@ static void verify_done(void *arg)
 			r->c.world->image_lost(r->c.world->ctx, &v->files[v->failed_at]);
 		} else if (v->error != -ECANCELED) {
 			log_event(EV_GENERIC, LOG_ERR, "update %.12s: its files cannot be read: %s", e->id, strerror(-v->error));
+			verify_later(r, e);
 		}
 	}
 	free(v);
-}
-
-static void files_pin(struct rollout_run *r, struct update_entry *e, const struct update *u)
-{
-	if (e->is_pinned)
-		return;
-	e->n_files = 0;
-	e->files[e->n_files++] = u->envelope;
-	for (size_t i = 0; i < u->n_images && e->n_files < FILES_MAX; i++)
-		e->files[e->n_files++] = u->images[i].digest;
-	for (size_t i = 0; i < e->n_files; i++)
-		image_cache_pin(r->c.images, &e->files[i]);
-	e->is_pinned = true;
 }
 
 static void files_unpin(struct rollout_run *r, struct update_entry *e)
@@ -202,17 +196,37 @@ static void files_unpin(struct rollout_run *r, struct update_entry *e)
 	e->is_ready = false;
 }
 
+/* The update's files, kept in the cache and readable only once verified; others than before when it was signed anew. */
+static void files_pin(struct rollout_run *r, struct update_entry *e, const struct update *u)
+{
+	struct digest files[FILES_MAX] = { u->envelope };
+	size_t n = 1;
+
+	for (size_t i = 0; i < u->n_images && n < FILES_MAX; i++)
+		files[n++] = u->images[i].digest;
+	if (e->is_pinned && n == e->n_files && memcmp(files, e->files, n * sizeof(*files)) == 0)
+		return;
+	for (size_t i = 0; i < n; i++)
+		image_cache_pin(r->c.images, &files[i]);
+	files_unpin(r, e);
+	memcpy(e->files, files, n * sizeof(*files));
+	e->n_files = n;
+	e->is_pinned = true;
+}
+
 static void files_verify(struct rollout_run *r, struct update_entry *e)
 {
 	if (e->is_verifying)
 		return;
+	e->verify_at.ms = 0;
 	struct verify_job *v = NEW(struct verify_job);
 	*v = (struct verify_job){ .run = r, .images = r->c.images, .n_files = e->n_files, .error = -ECANCELED };
 	memcpy(v->update, e->id, sizeof(v->update));
 	memcpy(v->files, e->files, sizeof(v->files));
 	if (worker_submit(r->c.workers, verify_work, verify_done, v) < 0) {
 		free(v);
-		return; /* asked for again by the next change or request */
+		verify_later(r, e);
+		return;
 	}
 	e->is_verifying = true;
 	r->n_verifying++;
@@ -243,7 +257,7 @@ void rollout_update_changed(struct rollout_run *r, const struct update *u)
 	case UPDATE_SUPERSEDED:
 	case UPDATE_EXPIRED:
 	case UPDATE_REJECTED:
-		(void)job_run_cancel_update(r->jobs, u->id, u->reason[0] ? u->reason : update_state_name(u->state)); /* logged per job */
+		job_run_cancel_update(r->jobs, u->id, u->reason[0] ? u->reason : update_state_name(u->state));
 		files_unpin(r, e);
 		break;
 	case UPDATE_STATE_COUNT:
@@ -252,35 +266,46 @@ void rollout_update_changed(struct rollout_run *r, const struct update *u)
 	rollout_count(r, e, u);
 }
 
-/* The device says it runs the update of its open job: that is the confirmation, whatever report was lost. */
-static void confirm_by_device(struct rollout_run *r, const struct device *d)
+static bool is_live(const struct update *u)
 {
-	const struct job *j = job_run_open_of(r->jobs, d->id);
-	const struct update *u = j ? r->c.world->update(r->c.world->ctx, j->update) : NULL;
+	return u && (u->state == UPDATE_AVAILABLE || u->state == UPDATE_VERIFIED || u->state == UPDATE_HELD);
+}
 
-	if (u && update_fits(u, d) == UPDATE_SAME)
-		(void)job_run_apply(r->jobs, j->id, JOB_EV_CONFIRMED, "the device registered running it", NULL, NULL); /* repeated later if not possible now */
+/* What the device says it runs settles a job, whatever report was lost. */
+static void settle_job(struct rollout_run *r, const struct device *d, const struct job *j, const struct update *u)
+{
+	enum update_age age = u ? update_age_on(u, d) : UPDATE_AGE_UNKNOWN;
+
+	/* Each of these is possible from the state that it is asked in. */
+	if (age == UPDATE_AGE_SAME && j->state != JOB_CONFIRMED && j->state != JOB_CANCELLED)
+		(void)job_run_apply(r->jobs, j->id, JOB_EV_CONFIRMED, "the device registered running it", NULL, NULL);
+	else if (age == UPDATE_AGE_OLDER && j->state == JOB_CONFIRMED)
+		(void)job_run_apply(r->jobs, j->id, JOB_EV_REVERTED, "the device registered running an older one", NULL, NULL);
+	else if (age == UPDATE_AGE_NEWER && job_is_open(j->state))
+		(void)job_run_apply(r->jobs, j->id, JOB_EV_CANCEL, "the device runs a newer one", NULL, NULL);
+	else if (!is_live(u) && job_is_open(j->state))
+		(void)job_run_apply(r->jobs, j->id, JOB_EV_CANCEL, "its update is no longer offered", NULL, NULL);
+}
+
+static void settle_device(struct rollout_run *r, const struct device *d)
+{
+	for (const struct job *j = job_run_next_of(r->jobs, d->id, NULL); j; j = job_run_next_of(r->jobs, d->id, j->id))
+		settle_job(r, d, j, r->c.world->update(r->c.world->ctx, j->update));
 }
 
 void rollout_device_changed(struct rollout_run *r, const struct device *d)
 {
 	if (!r->has_begun)
 		return;
-	confirm_by_device(r, d);
+	settle_device(r, d);
 	for (const struct update *u = r->c.world->update_next(r->c.world->ctx, NULL); u; u = r->c.world->update_next(r->c.world->ctx, u->id))
 		if (u->state == UPDATE_AVAILABLE)
 			consider(r, u, d);
-	const struct job *j = job_run_open_of(r->jobs, d->id);
-	if (j && j->state != JOB_QUEUED)
-		job_run_start(r->jobs, j->id); /* its driver may be another one now */
 }
 
 void rollout_device_removed(struct rollout_run *r, const char *device)
 {
-	const struct job *j = job_run_open_of(r->jobs, device);
-
-	if (j)
-		(void)job_run_apply(r->jobs, j->id, JOB_EV_CANCEL, "the device was removed", NULL, NULL); /* open jobs can */
+	job_run_forget_device(r->jobs, device); /* who comes back under its name starts anew */
 }
 
 static void job_changed(void *ctx, const struct job *j, enum job_state old)
@@ -305,6 +330,10 @@ static bool scan_slice(struct rollout_run *r, struct update_entry *e)
 
 	for (int i = 0; u && i < SLICE_DEVICES; i++) {
 		d = r->c.world->device_next(r->c.world->ctx, e->scan_after[0] ? e->scan_after : NULL);
+		if (!d && e->scan_after[0] && !r->c.world->device(r->c.world->ctx, e->scan_after)) {
+			e->scan_after[0] = 0; /* the device we stood at was removed */
+			return true;
+		}
 		if (!d)
 			return false;
 		memcpy(e->scan_after, d->id, sizeof(e->scan_after));
@@ -313,23 +342,35 @@ static bool scan_slice(struct rollout_run *r, struct update_entry *e)
 	return d != NULL;
 }
 
+/* One slice a turn, and none while the disk has enough to do. */
 static void on_scan(void *ctx)
 {
 	struct rollout_run *r = ctx;
 	struct update_entry *e, *tmp;
-	bool goes_on = false;
+	struct mono now = mono_now();
+	int64_t next_ms = -1;
 
+	HASH_ITER(hh, r->updates, e, tmp) {
+		if (!e->verify_at.ms || !e->is_pinned)
+			continue;
+		if (!mono_before(now, e->verify_at))
+			files_verify(r, e);
+		if (e->verify_at.ms)
+			next_ms = VERIFY_AGAIN_MS;
+	}
 	HASH_ITER(hh, r->updates, e, tmp) {
 		if (!e->is_scanning)
 			continue;
+		next_ms = BUSY_MS;
+		if (db_queue_length(r->c.db) > DB_QUEUE_MAX / 4)
+			break;
+		next_ms = 0;
 		e->is_scanning = scan_slice(r, e);
 		if (!e->is_scanning)
 			rollout_count(r, e, r->c.world->update(r->c.world->ctx, e->id));
-		goes_on = true;
-		break; /* one slice a turn */
+		break;
 	}
-	if (goes_on)
-		loop_timer_set(r->scan_timer, 0);
+	loop_timer_set(r->scan_timer, next_ms);
 }
 
 /* ---- bytes for the drivers ---- */
@@ -357,11 +398,21 @@ static int file_open(struct rollout_run *r, const struct digest *d, struct image
 	return err;
 }
 
-static int source_open_image(void *ctx, const struct digest *d, struct coap_body_reader *ret)
+/* The last word on every byte that leaves: an offer may outlive the reason for it by a turn of the loop, or a full disk. */
+static bool is_deliverable(const struct update *u)
 {
-	struct image_file *f;
+	return u && u->state == UPDATE_AVAILABLE && u->approved && !(u->has_use_before && wall_s(wall_now()) >= u->use_before_s);
+}
 
-	int r = file_open(ctx, d, &f);
+static int source_open_image(void *ctx, const struct digest *manifest, const struct digest *d, struct coap_body_reader *ret)
+{
+	struct rollout_run *run = ctx;
+	struct image_file *f;
+	char id[UPDATE_ID_BYTES];
+
+	if (!is_deliverable(run->c.world->update(run->c.world->ctx, digest_hex(manifest, id))))
+		return -ENOENT;
+	int r = file_open(run, d, &f);
 	if (r < 0)
 		return r;
 	*ret = (struct coap_body_reader){ .bytes = image_file_bytes(f), .read = file_read_at, .release = file_release, .ctx = f };
@@ -399,7 +450,7 @@ static int source_envelope(void *ctx, const char *device, const struct digest *m
 
 	const struct update *u = r->c.world->update(r->c.world->ctx, digest_hex(manifest, id));
 	const struct device *d = r->c.world->device(r->c.world->ctx, device);
-	if (!u || !d || u->state != UPDATE_AVAILABLE)
+	if (!d || !is_deliverable(u))
 		return -ENOENT;
 	int err = file_open(r, &u->envelope, &f);
 	if (err < 0)
@@ -435,8 +486,11 @@ int rollout_why_not(struct rollout_run *r, const char *device, const char *updat
 
 int rollout_retry_job(struct rollout_run *r, const char *job, const char *who)
 {
+	const struct job *j = job_run_get(r->jobs, job);
 	char why[JOB_REASON_BYTES];
 
+	if (j && !is_live(r->c.world->update(r->c.world->ctx, j->update)))
+		return -EPROTO; /* it would wait for ever */
 	(void)snprintf(why, sizeof(why), "retried by %.100s", who); /* clipped for people */
 	return job_run_apply(r->jobs, job, JOB_EV_RETRY, why, NULL, NULL);
 }

@@ -48,10 +48,11 @@ static void release_image(void *ctx)
 	((struct fixture *)ctx)->n_open--;
 }
 
-static int open_image(void *ctx, const struct digest *d, struct coap_body_reader *ret)
+static int open_image(void *ctx, const struct digest *manifest, const struct digest *d, struct coap_body_reader *ret)
 {
 	struct fixture *f = ctx;
 
+	assert_true(digest_eq(manifest, &f->manifest));
 	if (f->open_error || !digest_eq(d, &f->images[0].digest))
 		return f->open_error ? f->open_error : -ENOENT;
 	f->n_open++;

@@ -5,8 +5,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -32,6 +34,7 @@ struct fixture {
 	struct update u;
 	struct device d[DEVICES];
 	unsigned n_started, n_cancelled, n_installed;
+	bool is_gone;                          /* the first device is not known */
 	char offered[DEVICES][JOB_ID_BYTES];
 };
 
@@ -63,7 +66,7 @@ static const struct device *w_device(void *ctx, const char *id)
 {
 	struct fixture *f = ctx;
 
-	for (int i = 0; i < DEVICES; i++)
+	for (int i = f->is_gone; i < DEVICES; i++)
 		if (strcmp(f->d[i].id, id) == 0)
 			return &f->d[i];
 	return NULL;
@@ -74,7 +77,7 @@ static const struct device *w_device_next(void *ctx, const char *after)
 	struct fixture *f = ctx;
 
 	if (!after)
-		return &f->d[0];
+		return &f->d[f->is_gone];
 	for (int i = 0; i + 1 < DEVICES; i++)
 		if (strcmp(f->d[i].id, after) == 0)
 			return &f->d[i + 1];
@@ -106,10 +109,14 @@ static int w_mac_key(void *ctx, const char *device, uint8_t *ret, size_t max)
 
 static void w_installed(void *ctx, const char *device, const struct update *u, const char *version)
 {
-	(void)device;
-	(void)u;
+	struct fixture *f = ctx;
+	struct device_component c = { .has_sequence = true, .sequence = u->sequence };
+
 	(void)version;
-	((struct fixture *)ctx)->n_installed++;
+	for (int i = 0; i < DEVICES; i++)
+		if (strcmp(f->d[i].id, device) == 0)
+			assert_int_equal(device_component_put(&f->d[i], &c), 0);
+	f->n_installed++;
 }
 
 static void w_image_lost(void *ctx, const struct digest *d)
@@ -187,7 +194,7 @@ static bool one_confirmed(void *ctx)
 {
 	struct fixture *f = ctx;
 
-	return f->n_installed == 1;
+	return f->n_installed == 1 && db_queue_length(f->db) == 0;
 }
 
 static bool queue_empty(void *ctx)
@@ -195,6 +202,13 @@ static bool queue_empty(void *ctx)
 	struct fixture *f = ctx;
 
 	return db_queue_length(f->db) == 0;
+}
+
+static bool db_is_well(void *ctx)
+{
+	struct fixture *f = ctx;
+
+	return !db_is_failing(f->db) && queue_empty(f);
 }
 
 static int setup(void **state)
@@ -260,12 +274,15 @@ static void every_fitting_device_gets_a_job_and_an_offer(void **state)
 {
 	struct fixture *f = *state;
 	struct coap_body_reader reader;
+	struct digest manifest;
 	uint8_t bytes[5];
+
+	assert_int_equal(digest_parse(span_str(f->u.id), &manifest), 0);
 
 	rollout_run_begin(f->run);
 	run_until(f, all_offered);
 	struct delivery_source src = rollout_run_source(f->run);
-	assert_int_equal(src.open_image(src.ctx, &f->u.images[0].digest, &reader), 0);
+	assert_int_equal(src.open_image(src.ctx, &manifest, &f->u.images[0].digest, &reader), 0);
 	assert_int_equal(reader.bytes, 5);
 	assert_int_equal(reader.read(reader.ctx, 0, bytes, 5), 0);
 	assert_memory_equal(bytes, "image", 5);
@@ -344,6 +361,13 @@ static void a_failure_is_tried_again_and_then_no_more(void **state)
 	assert_int_equal(rollout_retry_job(f->run, j->id, "a person"), 0);
 }
 
+static bool image_dropped(void *ctx)
+{
+	struct fixture *f = ctx;
+
+	return !image_cache_has(f->images, &f->u.images[0].digest, NULL);
+}
+
 static void a_damaged_image_is_never_offered(void **state)
 {
 	struct fixture *f = *state;
@@ -356,10 +380,129 @@ static void a_damaged_image_is_never_offered(void **state)
 	fputc('I', file);
 	fclose(file);
 	rollout_run_begin(f->run);
-	f->workers = worker_pool_free(f->workers); /* the verification has ended now */
+	run_until(f, image_dropped);
 	assert_int_equal(f->n_started, 0);
-	assert_false(image_cache_has(f->images, &f->u.images[0].digest, NULL));
-	f->workers = worker_pool_new(f->loop, 1);
+}
+
+/* Writes fail with EFBIG, as if the disk were full. */
+static void disk_full(bool is_full)
+{
+	static struct rlimit before;
+	struct rlimit l;
+
+	signal(SIGXFSZ, SIG_IGN);
+	if (is_full) {
+		assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+		l = before;
+		l.rlim_cur = 0;
+		assert_int_equal(setrlimit(RLIMIT_FSIZE, &l), 0);
+	} else {
+		assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	}
+}
+
+static void a_recall_withdraws_even_when_the_disk_is_full_and_is_stored_later(void **state)
+{
+	struct fixture *f = *state;
+	struct delivery_source src = rollout_run_source(f->run);
+	struct coap_body_reader reader;
+	struct digest manifest;
+
+	rollout_run_begin(f->run);
+	run_until(f, all_offered);
+	run_until(f, queue_empty);
+	disk_full(true);
+	f->u.state = UPDATE_RECALLED;
+	rollout_update_changed(f->run, &f->u);
+	assert_int_equal(digest_parse(span_str(f->u.id), &manifest), 0);
+	assert_int_equal(src.open_image(src.ctx, &manifest, &f->u.images[0].digest, &reader), -ENOENT); /* at once */
+	run_until(f, all_cancelled);
+	assert_false(f->offered[0][0] || f->offered[1][0] || f->offered[2][0]);
+	rollout_device_changed(f->run, &f->d[0]);
+	db_flush(f->db);
+	assert_false(f->offered[0][0]);
+	assert_true(db_is_failing(f->db));
+	disk_full(false);
+	run_until(f, db_is_well);
+	close_all(f);
+	open_all(f);
+	assert_true(all_in(f, JOB_CANCELLED));
+}
+
+static void a_device_that_is_removed_and_comes_back_starts_anew(void **state)
+{
+	struct fixture *f = *state;
+
+	rollout_run_begin(f->run);
+	run_until(f, all_offered);
+	f->is_gone = true;
+	rollout_device_removed(f->run, "node-0");
+	assert_false(f->offered[0][0]); /* though nobody can tell its driver any more */
+	assert_null(job_run_find(rollout_run_jobs(f->run), f->u.id, "node-0"));
+	f->is_gone = false;
+	rollout_device_changed(f->run, &f->d[0]);
+	run_until(f, all_offered);
+}
+
+static bool first_is(struct fixture *f, enum job_state s)
+{
+	return job_run_find(rollout_run_jobs(f->run), f->u.id, "node-0")->state == s;
+}
+
+static bool first_is_reverted(void *ctx)
+{
+	return first_is(ctx, JOB_REVERTED) && queue_empty(ctx);
+}
+
+static void a_device_that_runs_the_older_one_again_is_reverted_and_offered_again(void **state)
+{
+	struct fixture *f = *state;
+	int result;
+
+	rollout_run_begin(f->run);
+	run_until(f, all_offered);
+	report(f, 0, 0, 1, &result);
+	run_until(f, one_confirmed);
+	assert_int_equal(result, 0);
+	rollout_device_changed(f->run, &f->d[0]); /* it registers with what it runs: nothing new */
+	assert_true(first_is(f, JOB_CONFIRMED));
+	f->d[0].components[0].sequence = 1;
+	rollout_device_changed(f->run, &f->d[0]);
+	run_until(f, first_is_reverted);
+	run_until(f, all_offered);
+	f->d[0].components[0].sequence = 2; /* and now it stays */
+	rollout_device_changed(f->run, &f->d[0]);
+	db_flush(f->db);
+	assert_true(first_is(f, JOB_CONFIRMED));
+}
+
+static void a_node_that_puts_it_off_is_asked_again(void **state)
+{
+	struct fixture *f = *state;
+	int result;
+
+	rollout_run_begin(f->run);
+	run_until(f, all_offered);
+	report(f, 0, 0, 11, &result);
+	db_flush(f->db);
+	assert_true(first_is(f, JOB_DEFERRED));
+	assert_false(f->offered[0][0]);
+	run_until(f, all_offered); /* retry_s is 0 */
+}
+
+static void no_job_of_a_recalled_update_is_tried_again(void **state)
+{
+	struct fixture *f = *state;
+	int result;
+
+	rollout_run_begin(f->run);
+	run_until(f, all_offered);
+	report(f, 0, 0, 8, &result);
+	f->u.state = UPDATE_RECALLED;
+	rollout_update_changed(f->run, &f->u);
+	(void)until(f->loop, all_offered, f, 1500); /* longer than a look at what may be tried again */
+	assert_true(first_is(f, JOB_FAILED));
+	assert_int_equal(rollout_retry_job(f->run, job_run_find(rollout_run_jobs(f->run), f->u.id, "node-0")->id, "a person"), -EPROTO);
 }
 
 int main(void)
@@ -371,6 +514,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_report_is_answered_after_it_is_stored, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_failure_is_tried_again_and_then_no_more, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_damaged_image_is_never_offered, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_recall_withdraws_even_when_the_disk_is_full_and_is_stored_later, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_device_that_is_removed_and_comes_back_starts_anew, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_device_that_runs_the_older_one_again_is_reverted_and_offered_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_node_that_puts_it_off_is_asked_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_job_of_a_recalled_update_is_tried_again, setup, teardown),
 	};
 	return cmocka_run_group_tests_name("rollout/rollout_run", tests, NULL, NULL);
 }
