@@ -78,10 +78,6 @@ bool api_list_full(const struct api_list *l);
 void api_list_end(struct api_call *c, struct api_list *l, uint64_t total);
 const char *api_after(struct api_call *c);     /* the ?after= key; NULL = from the start */
 
-/* One noun as a JSON object; the same fields everywhere. key NULL inside a list. */
-void api_put_update(struct json_out *o, const char *key, const struct update *u);
-void api_put_job(struct json_out *o, const char *key, const struct job *j);
-void api_put_device(struct json_out *o, const char *key, const struct device *d);
 void api_put_wall(struct json_out *o, const char *key, struct wall t);         /* RFC 3339, or null for zero */
 
 /* api_updates.c */

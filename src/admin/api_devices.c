@@ -30,7 +30,7 @@ static void put_components(struct json_out *o, const struct device *d)
 	json_close_array(o);
 }
 
-void api_put_device(struct json_out *o, const char *key, const struct device *d)
+static void api_put_device(struct json_out *o, const char *key, const struct device *d)
 {
 	char uuid[TEXT_UUID_BYTES];
 

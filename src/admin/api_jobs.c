@@ -6,7 +6,7 @@
 
 enum { PREFIX_CHARS_MIN = 6 };
 
-void api_put_job(struct json_out *o, const char *key, const struct job *j)
+static void api_put_job(struct json_out *o, const char *key, const struct job *j)
 {
 	json_open_object(o, key);
 	json_str(o, "id", j->id);

@@ -42,7 +42,7 @@ static void put_images(struct json_out *o, const struct update *u)
 	json_close_array(o);
 }
 
-void api_put_update(struct json_out *o, const char *key, const struct update *u)
+static void api_put_update(struct json_out *o, const char *key, const struct update *u)
 {
 	json_open_object(o, key);
 	json_str(o, "id", u->id);

@@ -229,11 +229,6 @@ struct files_anchors *files_anchors_free(struct files_anchors *a)
 	return NULL;
 }
 
-size_t files_anchors_n(const struct files_anchors *a)
-{
-	return a->n;
-}
-
 static struct anchor_file *add(struct files_anchors *a, const char *name)
 {
 	a->all = mem_resize(a->all, a->n + 1, sizeof(*a->all));

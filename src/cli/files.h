@@ -27,7 +27,6 @@ struct files_anchors *files_anchors_free(struct files_anchors *a);
 /* One more, a symmetric key: for Mac0 envelopes. */
 void files_anchors_add_mac(struct files_anchors *a, const char *name, struct span key);
 struct files_anchors *files_anchors_new(void);
-size_t files_anchors_n(const struct files_anchors *a);
 /* must_identify: no anchor is exempt from SU-14, but where its NAME.json says so. */
 int files_anchors_build(const struct files_anchors *a, bool must_identify, struct trust_anchors **ret);
 

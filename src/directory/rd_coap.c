@@ -27,7 +27,7 @@ struct op {
 	char location[REGISTRY_LOCATION_BYTES];        /* for 2.01 */
 };
 
-struct registry_time rd_now(const struct rd_coap *rd)
+static struct registry_time rd_now(const struct rd_coap *rd)
 {
 	return rd->c.now ? rd->c.now(rd->c.now_ctx) : (struct registry_time){ mono_now(), wall_now() };
 }
@@ -382,11 +382,6 @@ int rd_coap_directory(void *ctx, const struct coap_request *req, struct coap_res
 	if (rd->c.db)
 		db_end(rd->c.db);
 	return r;
-}
-
-int rd_coap_remove(struct rd_coap *rd, const char *location, db_done_fn *done, void *ctx)
-{
-	return registry_remove(rd->c.registry, span_str(location), NULL, done, ctx);
 }
 
 /* ---- what follows from a change ---- */

@@ -34,8 +34,6 @@ struct rd_coap_config {
 int rd_coap_open(const struct rd_coap_config *c, struct rd_coap **ret);
 struct rd_coap *rd_coap_close(struct rd_coap *rd);
 void rd_coap_set(struct rd_coap *rd, bool durable, uint64_t max_links_bytes);          /* after a reload */
-/* A registration goes by an operator's hand. -ENOENT. done after the commit. */
-int rd_coap_remove(struct rd_coap *rd, const char *location, db_done_fn *done, void *ctx);
 
 /* What stands behind the routes; ctx is the struct rd_coap. */
 coap_handler_fn rd_coap_directory, rd_coap_lookup_ep, rd_coap_lookup_res;

@@ -19,7 +19,6 @@ struct rd_coap {
 
 enum rd_access { RD_REGISTER, RD_LOOKUP };
 
-struct registry_time rd_now(const struct rd_coap *rd);
 /* 0, or fills res with the refusal and returns its code. */
 int rd_refuse(struct rd_coap *rd, const struct coap_request *req, enum rd_access what, struct coap_response *res);
 /* The link of a link-local registration or lookup (RD-65); loopback counts as one. */

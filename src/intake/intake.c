@@ -615,11 +615,6 @@ void intake_set_anchors(struct intake *in, struct trust_anchors *a)
 		entry_judge_again(in, e);
 }
 
-void intake_set_upstream(struct intake *in, struct upstream *u)
-{
-	in->c.upstream = u;
-}
-
 const struct update *intake_update(const struct intake *in, const char *id)
 {
 	const struct entry *e = entry_find(in, id);

@@ -23,7 +23,7 @@ struct intake_config {
 	struct db *db;
 	struct audit_log *audit;
 	struct image_cache *images;
-	struct upstream *upstream;             /* may be set later by intake_set_upstream() */
+	struct upstream *upstream;
 	struct revocation_source *revocation;
 	struct trust_anchors *anchors;         /* a reference is taken */
 	uint64_t image_bytes_max;              /* one image; also the sum of an update's */
@@ -40,7 +40,6 @@ int intake_open(const struct intake_config *c, struct intake **ret);   /* loads;
 /* Start nothing more; what workers and fetches still bring is dropped, and comes again after a restart. */
 void intake_stop(struct intake *in);
 struct intake *intake_close(struct intake *in);                         /* after the workers have ended */
-void intake_set_upstream(struct intake *in, struct upstream *u);
 void intake_begin(struct intake *in);                                   /* go on with what was under way */
 void intake_set_anchors(struct intake *in, struct trust_anchors *a);   /* after a reload; judges everything again */
 /* A CRL shipped by hand: part of the facts, never fetched. der is copied. */

@@ -56,7 +56,7 @@ static void land(struct observer *o)
 	o->in_flight = false;
 }
 
-void observer_drop(struct observer *o)
+static void observer_drop(struct observer *o)
 {
 	struct coap_endpoint *e = o->e;
 

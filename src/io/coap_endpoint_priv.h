@@ -251,7 +251,6 @@ void observer_discard(struct observer *o);              /* not registered */
 int64_t observer_register(struct observer *o, struct peer *p, const struct coap_response *res);
 void observer_cancel(struct exchange *x);
 void observers_drop_peer(struct peer *p);
-void observer_drop(struct observer *o);
 void observers_on_nack(struct peer *p, uint16_t mid);
 void observers_peek(struct coap_endpoint *e);
 void observers_sweep(struct coap_endpoint *e, struct mono now);

@@ -64,7 +64,7 @@ void image_index_add(struct image_cache *c, const struct digest *d, uint64_t byt
 	touch(c, e);
 }
 
-void image_index_drop(struct image_cache *c, struct image_entry *e)
+static void image_index_drop(struct image_cache *c, struct image_entry *e)
 {
 	if (e->is_present) {
 		c->bytes -= e->bytes;

@@ -42,7 +42,6 @@ struct image_cache {
 
 /* With the lock held. */
 void image_index_add(struct image_cache *c, const struct digest *d, uint64_t bytes);
-void image_index_drop(struct image_cache *c, struct image_entry *e);
 void image_partial_load(struct image_cache *c, const struct digest *d, const struct stat *st);
 uint64_t image_partial_total(const struct image_cache *c);
 bool image_partial_evict(struct image_cache *c);                       /* the oldest that nobody has open */

@@ -5,7 +5,7 @@
 
 #include "base/text.h"
 
-int sql_errno(struct sql_conn *c, int r)
+static int sql_errno(struct sql_conn *c, int r)
 {
 	int sys = c->db ? sqlite3_system_errno(c->db) : 0;
 
@@ -101,7 +101,8 @@ static int bind(sqlite3_stmt *st, int at, const struct sql_value *v)
 	return SQLITE_MISUSE;
 }
 
-int sql_prepare(struct sql_conn *c, const char *text, const struct sql_value *values, size_t n, sqlite3_stmt **ret)
+/* The cached statement, reset, with values bound (more values than the statement has parameters are left out). */
+static int sql_prepare(struct sql_conn *c, const char *text, const struct sql_value *values, size_t n, sqlite3_stmt **ret)
 {
 	sqlite3_stmt *st;
 	int r = statement(c, text, &st);
@@ -120,7 +121,7 @@ int sql_prepare(struct sql_conn *c, const char *text, const struct sql_value *va
 int sql_query(struct sql_conn *c, const char *text, const struct sql_value *values, size_t n,
 	      int (*fn)(void *ctx, sqlite3_stmt *row), void *ctx)
 {
-	sqlite3_stmt *st;
+	sqlite3_stmt *st = NULL;
 	int step, r = sql_prepare(c, text, values, n, &st);
 
 	if (r < 0)

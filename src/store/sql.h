@@ -32,10 +32,7 @@ static inline struct sql_value sql_blob(struct span s) { return (struct sql_valu
 
 int sql_open(struct sql_conn *c, const char *path, int flags);
 void sql_close(struct sql_conn *c);
-int sql_errno(struct sql_conn *c, int sqlite_result);   /* 0 or negative errno */
 int sql_exec(struct sql_conn *c, const char *text);     /* one or more statements without values; not cached */
-/* The cached statement, reset, with values bound (more values than the statement has parameters are left out). */
-int sql_prepare(struct sql_conn *c, const char *text, const struct sql_value *values, size_t n, sqlite3_stmt **ret);
 /* Run to the end, rows dropped. */
 int sql_run(struct sql_conn *c, const char *text, const struct sql_value *values, size_t n);
 /* Each row to fn; a nonzero answer of fn ends it and is returned. fn must not run the same statement. */

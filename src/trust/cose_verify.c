@@ -84,7 +84,7 @@ static const struct alg_row *row_find(int64_t alg, EVP_PKEY *pkey)
 	return NULL;
 }
 
-bool cose_alg_is_mac(int64_t alg)
+static bool cose_alg_is_mac(int64_t alg)
 {
 	return row_find(alg, NULL) != NULL;
 }

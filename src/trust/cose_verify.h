@@ -25,7 +25,6 @@ struct cose_verify_key {
 
 enum { COSE_SIGNATURE_BYTES_MAX = 1024, COSE_RSA_BITS_MIN = 2048, COSE_MAC_BYTES_MAX = 64 };
 
-bool cose_alg_is_mac(int64_t alg);
 bool cose_alg_is_known(int64_t alg);           /* one that this file can verify */
 /* The algorithm that we sign with for this key; 0 = none (RSA below 2048 bits, foreign curve, ...). */
 int64_t cose_alg_for_key(EVP_PKEY *pkey);

@@ -9,13 +9,6 @@
 #include "trust/revocation_status.h"
 #include "trust/rule.h"
 
-const char *revocation_status_name(enum revocation_status s)
-{
-	static const char *const names[REVOCATION_STATUS_COUNT] = { "good", "revoked", "unknown", "no answer", "stale", "clock bad" };
-
-	return (unsigned)s < REVOCATION_STATUS_COUNT ? names[s] : "";
-}
-
 enum rule_outcome revocation_decide(enum revocation_mode mode, enum revocation_status s, bool within_grace)
 {
 	static const uint8_t table[3][REVOCATION_STATUS_COUNT] = {

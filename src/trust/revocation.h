@@ -14,7 +14,6 @@ enum revocation_status {
 	REVOCATION_CLOCK_BAD,                  /* a good status, and no trustworthy time to say whether it is fresh */
 	REVOCATION_STATUS_COUNT,
 };
-const char *revocation_status_name(enum revocation_status s);
 
 /**
  * The mode table (RV-13).

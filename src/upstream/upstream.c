@@ -203,11 +203,6 @@ int upstream_poll(struct upstream *u, const char *source)
 	return 0;
 }
 
-size_t upstream_count(const struct upstream *u)
-{
-	return u->n;
-}
-
 int upstream_status(const struct upstream *u, size_t i, struct source_status *ret)
 {
 	if (i >= u->n)

@@ -38,7 +38,6 @@ struct upstream *upstream_free(struct upstream *u);
 /* Start, keep or stop sources so that they are those of the configuration. Borrowed rows are copied. */
 int upstream_apply(struct upstream *u, const struct config_source *rows, size_t n, struct buf *error);
 int upstream_poll(struct upstream *u, const char *source);     /* now; -ENOENT */
-size_t upstream_count(const struct upstream *u);
 int upstream_status(const struct upstream *u, size_t i, struct source_status *ret);
 
 struct upstream_payload_request {
