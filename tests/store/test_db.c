@@ -522,12 +522,12 @@ static int child_with_file_limit(void)
 
 static void grow_tmpfs(void)
 {
-	(void)mount("none", scratch, NULL, MS_REMOUNT, "size=64m");
+	(void)mount("none", scratch, "", MS_REMOUNT, "size=64m");
 }
 
 static int child_on_small_tmpfs(void)
 {
-	if (unshare(CLONE_NEWNS | (geteuid() ? CLONE_NEWUSER : 0)) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	if (unshare(CLONE_NEWNS | (geteuid() ? CLONE_NEWUSER : 0)) < 0 || mount(NULL, "/", "", MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    mount("none", scratch, "tmpfs", 0, "size=1m") < 0)
 		return FULL_SKIP;
 	return full_then_free(open_db(), grow_tmpfs, -ENOSPC);
@@ -537,16 +537,16 @@ static int child_on_read_only_disk(void)
 {
 	struct db *db;
 
-	if (unshare(CLONE_NEWNS | (geteuid() ? CLONE_NEWUSER : 0)) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	if (unshare(CLONE_NEWNS | (geteuid() ? CLONE_NEWUSER : 0)) < 0 || mount(NULL, "/", "", MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    mount("none", scratch, "tmpfs", 0, "size=16m") < 0)
 		return FULL_SKIP;
 	db_close(open_db());
-	if (mount("none", scratch, NULL, MS_REMOUNT | MS_RDONLY, NULL) < 0)
+	if (mount("none", scratch, "", MS_REMOUNT | MS_RDONLY, NULL) < 0)
 		return FULL_SKIP;
 	int r = db_open(in_scratch("state"), &db);
 	if (r != -EROFS)
 		return 20;
-	if (mount("none", scratch, NULL, MS_REMOUNT, NULL) < 0)
+	if (mount("none", scratch, "", MS_REMOUNT, NULL) < 0)
 		return FULL_SKIP;
 	db_close(open_db());
 	return FULL_OK;

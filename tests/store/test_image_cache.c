@@ -612,7 +612,7 @@ static int child_on_small_tmpfs(void)
 	struct digest d, big;
 	uint64_t from;
 
-	if (unshare(CLONE_NEWNS | (geteuid() ? CLONE_NEWUSER : 0)) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	if (unshare(CLONE_NEWNS | (geteuid() ? CLONE_NEWUSER : 0)) < 0 || mount(NULL, "/", "", MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    mount("none", scratch, "tmpfs", 0, "size=1m") < 0)
 		return 77;
 	if (image_cache_open(in_scratch("state"), 100 << 20, &c) < 0 || image_cache_put(c, SPAN_OF(body), &d) < 0)
@@ -632,7 +632,7 @@ static int child_on_small_tmpfs(void)
 	image_cache_pin(c, &d);
 	if (image_cache_reserve(c, sizeof(body)) != -ENOSPC)
 		return 14;
-	if (mount("none", scratch, NULL, MS_REMOUNT | MS_RDONLY, NULL) == 0) {
+	if (mount("none", scratch, "", MS_REMOUNT | MS_RDONLY, NULL) == 0) {
 		if (image_cache_put(c, SPAN_LIT("x"), NULL) != -EROFS || image_partial_open(c, &(struct digest){ { 9 } }, 1, &p, &from) != -EROFS ||
 		    image_cache_verify(c, &d, &f) < 0)
 			return 15;
@@ -640,7 +640,7 @@ static int child_on_small_tmpfs(void)
 		image_cache_unpin(c, &d);
 		if (image_cache_remove(c, &d) != -EROFS || image_cache_reserve(c, sizeof(body)) != -ENOSPC || !image_cache_has(c, &d, NULL))
 			return 16;
-		if (mount("none", scratch, NULL, MS_REMOUNT, NULL) < 0 || image_partial_open(c, &(struct digest){ { 9 } }, 1, &p, &from) < 0)
+		if (mount("none", scratch, "", MS_REMOUNT, NULL) < 0 || image_partial_open(c, &(struct digest){ { 9 } }, 1, &p, &from) < 0)
 			return 17;
 		image_partial_close(p);
 	}
