@@ -14,7 +14,8 @@
 #include "intake/internal.h"
 #include "trust/freshness.h"
 
-enum { TICK_MS = 60 * 1000, BUSY_RETRY_MS = 200, AUDIT_VERDICT_BYTES_MAX = 24 * 1024 };
+enum { TICK_MS = 60 * 1000, BUSY_RETRY_MS = 200, STORE_RETRY_MS = 3000, ENVELOPE_LOOK_MS = 60 * 1000,
+       ENVELOPE_ASK_MS = 10 * 60 * 1000, PRUNE_MS = 12 * 3600 * 1000, AUDIT_VERDICT_BYTES_MAX = 24 * 1024 };
 
 /* The build date is a time that has certainly come (RV-14). */
 static const int64_t build_floor_ms = 1735689600000; /* 2025-01-01 */
@@ -38,8 +39,13 @@ struct wall intake_clock(const struct intake *in, bool *ret_bad)
 /* Run on_timer within in_ms; an earlier call already waiting wins. */
 void intake_wake(struct intake *in, int64_t in_ms)
 {
-	if (!in->is_closing && (!loop_timer_armed(in->timer) || in_ms < TICK_MS))
-		loop_timer_set(in->timer, in_ms < BUSY_RETRY_MS ? in_ms : BUSY_RETRY_MS);
+	if (in_ms > TICK_MS)
+		in_ms = TICK_MS;
+	struct mono at = mono_add_ms(mono_now(), in_ms > 0 ? in_ms : 0);
+	if (in->is_closing || (loop_timer_armed(in->timer) && !mono_before(at, in->wake_at)))
+		return;
+	in->wake_at = at;
+	loop_timer_set(in->timer, in_ms > 0 ? in_ms : 0);
 }
 
 /* ---- persisting: every change of an update goes through here ---- */
@@ -68,10 +74,37 @@ static void audit_update(struct intake *in, const struct entry *e, const char *f
 	audit_log_append(in->c.audit, e->u.state_at, "update", e->u.id, buf_span(&b), NULL, NULL);
 }
 
+static bool is_live(const struct entry *e)
+{
+	return e->u.state == UPDATE_HELD || e->u.state == UPDATE_VERIFIED || e->u.state == UPDATE_AVAILABLE;
+}
+
+/* While it lives its files stay in the cache, also those that came before the last one did; afterwards they go when others
+ * need the room. */
+static void pins_update(struct intake *in, struct entry *e)
+{
+	struct digest before[UPDATE_IMAGES_MAX + 1];
+	size_t n_before = e->n_pinned;
+
+	memcpy(before, e->pinned, sizeof(before));
+	e->n_pinned = 0;
+	if (is_live(e)) {
+		e->pinned[e->n_pinned++] = e->u.envelope;
+		for (size_t i = 0; i < e->u.n_images; i++)
+			e->pinned[e->n_pinned++] = e->u.images[i].digest;
+	}
+	for (size_t i = 0; i < e->n_pinned; i++)
+		image_cache_pin(in->c.images, &e->pinned[i]);
+	for (size_t i = 0; i < n_before; i++)
+		image_cache_unpin(in->c.images, &before[i]);
+}
+
 struct pending_update {
 	struct intake *intake;
 	char id[UPDATE_ID_BYTES];
-	enum update_state old;
+	enum update_state old, to;
+	bool is_approval;
+	struct buf verdict;
 	db_done_fn *done;
 	void *ctx;
 };
@@ -81,24 +114,51 @@ static enum event_id event_of(enum update_state s)
 	return s == UPDATE_REJECTED ? EV_UPDATE_REJECTED : s == UPDATE_RECALLED ? EV_UPDATE_RECALLED : EV_UPDATE_STATE;
 }
 
+static void supersede_older(struct intake *in, const struct entry *e);
+
+/* It is written again until the disk takes it; but an approval that was not stored was not given. */
+static void update_not_stored(struct intake *in, struct entry *e, struct pending_update *p, int error)
+{
+	log_event(EV_STORE_FAILED, LOG_ERR, "update %.12s: its state is not stored: %s", p->id, strerror(-error));
+	if (p->is_approval) {
+		e->u.approved = false;
+		e->u.approved_by[0] = 0;
+	}
+	if (!e->is_unsaved)
+		e->unsaved_from = p->old;
+	if (!e->unsaved_verdict.n) {
+		buf_done(&e->unsaved_verdict);
+		e->unsaved_verdict = p->verdict;
+		p->verdict = (struct buf){ 0 };
+	}
+	e->is_unsaved = true;
+	e->store_at = mono_add_ms(mono_now(), STORE_RETRY_MS);
+	intake_wake(in, STORE_RETRY_MS);
+}
+
 static void update_stored(void *ctx, int error)
 {
 	struct pending_update *p = ctx;
 	struct intake *in = p->intake;
 	struct entry *e = entry_find(in, p->id);
 
-	if (error < 0)
-		log_event(EV_STORE_FAILED, LOG_ERR, "update %.12s: its state is not stored: %s", p->id, strerror(-error));
+	if (e && e->n_storing)
+		e->n_storing--;
+	if (e && error < 0)
+		update_not_stored(in, e, p, error);
 	if (e && !in->is_closing) {
 		/* Less trust acts even when the disk does not hold it; more trust waits for the disk. */
 		bool is_bad = e->u.state != UPDATE_AVAILABLE && e->u.state != UPDATE_VERIFIED;
-		if (error == 0 || is_bad)
+		if (is_bad || (error == 0 && e->u.state == p->to))
 			in->c.changed(in->c.ctx, &e->u, p->old);
 		if (e->u.state == UPDATE_VERIFIED)
 			payload_next(in, e);
+		if (p->is_approval && error == 0 && e->u.state == UPDATE_AVAILABLE)
+			supersede_older(in, e);
 	}
 	if (p->done)
 		p->done(p->ctx, error);
+	buf_done(&p->verdict);
 	free(p);
 }
 
@@ -107,11 +167,20 @@ static void entry_store(struct intake *in, struct entry *e, enum update_state ol
 {
 	struct pending_update *p = NEW(struct pending_update);
 
-	*p = (struct pending_update){ .intake = in, .old = old, .done = done, .ctx = ctx };
+	*p = (struct pending_update){ .intake = in, .old = old, .to = e->u.state, .is_approval = e->is_approval_new, .done = done, .ctx = ctx };
 	memcpy(p->id, e->u.id, sizeof(p->id));
+	if (verdict.n) {
+		buf_add(&p->verdict, verdict);
+		buf_done(&e->unsaved_verdict);
+	} else {
+		p->verdict = e->unsaved_verdict;
+	}
+	e->unsaved_verdict = (struct buf){ 0 };
+	e->is_approval_new = e->is_unsaved = false;
+	e->n_storing++;
 	db_begin(in->c.db); /* the state and what the audit log says of it: both or neither */
 	audit_update(in, e, update_state_name(old), who, verdict);
-	update_store_put(in->c.db, &e->u, verdict, update_stored, p);
+	update_store_put(in->c.db, &e->u, buf_span(&p->verdict), update_stored, p);
 	db_end(in->c.db);
 }
 
@@ -137,7 +206,23 @@ static void state_set(struct intake *in, struct entry *e, enum update_state to, 
 		say_state(e, old);
 	if (to != UPDATE_VERIFIED && to != UPDATE_AVAILABLE)
 		payload_cancel(e);
+	in->n_rejected += (to == UPDATE_REJECTED) - (old == UPDATE_REJECTED);
+	pins_update(in, e);
 	entry_store(in, e, old, who, verdict, done, ctx);
+}
+
+/* What is newer for the same thing takes the place of what is older, once it may be delivered itself. */
+static void supersede_older(struct intake *in, const struct entry *e)
+{
+	struct entry *o, *tmp;
+
+	HASH_ITER(hh, in->entries, o, tmp) {
+		if (o == e || !is_live(o) || o->u.sequence >= e->u.sequence || o->u.n_components == 0 || e->u.n_components == 0)
+			continue;
+		if (memcmp(&o->u.components[0], &e->u.components[0], sizeof(o->u.components[0])) == 0)
+			entry_set_state(in, o, UPDATE_SUPERSEDED, "superseded by %.12s with sequence %llu", e->u.id,
+					(unsigned long long)e->u.sequence);
+	}
 }
 
 void entry_set_state(struct intake *in, struct entry *e, enum update_state to, const char *fmt, ...)
@@ -151,21 +236,29 @@ void entry_set_state(struct intake *in, struct entry *e, enum update_state to, c
 	if (!update_state_may(e->u.state, to) || (e->u.state == to && strcmp(reason, e->u.reason) == 0))
 		return;
 	state_set(in, e, to, reason, "", SPAN_NONE, NULL, NULL);
-	if (to != UPDATE_AVAILABLE)
-		return;
-	/* What is newer for the same thing takes the place of what is older. */
-	struct entry *o, *tmp;
-	HASH_ITER(hh, in->entries, o, tmp) {
-		if (o == e || o->u.sequence >= e->u.sequence || o->u.n_components == 0 || e->u.n_components == 0 ||
-		    (o->u.state != UPDATE_AVAILABLE && o->u.state != UPDATE_VERIFIED && o->u.state != UPDATE_HELD))
-			continue;
-		if (memcmp(&o->u.components[0], &e->u.components[0], sizeof(o->u.components[0])) == 0)
-			entry_set_state(in, o, UPDATE_SUPERSEDED, "superseded by %.12s with sequence %llu", e->u.id,
-					(unsigned long long)e->u.sequence);
-	}
+	if (to == UPDATE_AVAILABLE && e->u.approved)
+		supersede_older(in, e);
 }
 
 /* ---- the sequence store (SU-12, SU-13) ---- */
+
+static void sequence_stored(void *ctx, int error)
+{
+	struct intake *in = ctx;
+
+	if (error < 0)
+		in->seen_unsaved = true;
+}
+
+static void sequence_store(struct intake *in, const struct freshness_entry *f)
+{
+	struct sequence_row row = { .n_component = f->n_component, .sequence = f->sequence, .manifest = f->manifest };
+
+	memcpy(row.vendor_id, f->vendor_id, sizeof(row.vendor_id));
+	memcpy(row.class_id, f->class_id, sizeof(row.class_id));
+	memcpy(row.component, f->component, sizeof(row.component));
+	sequence_store_put(in->c.db, &row, sequence_stored, in);
+}
 
 static void sequence_note(struct intake *in, const struct judge_job *j)
 {
@@ -179,11 +272,7 @@ static void sequence_note(struct intake *in, const struct judge_job *j)
 		if (i == in->n_seen)
 			in->seen = mem_resize(in->seen, ++in->n_seen, sizeof(*in->seen));
 		in->seen[i] = *f;
-		struct sequence_row row = { .n_component = f->n_component, .sequence = f->sequence, .manifest = f->manifest };
-		memcpy(row.vendor_id, f->vendor_id, sizeof(row.vendor_id));
-		memcpy(row.class_id, f->class_id, sizeof(row.class_id));
-		memcpy(row.component, f->component, sizeof(row.component));
-		sequence_store_put(in->c.db, &row, NULL, NULL);
+		sequence_store(in, f);
 	}
 }
 
@@ -213,6 +302,37 @@ static void on_candidate_stored(void *ctx, int error)
 	candidate_end(ctx, error);
 }
 
+static void entry_free(struct entry *e)
+{
+	buf_done(&e->unsaved_verdict);
+	free(e->needs);
+	free(e);
+}
+
+/* The record is forgotten, on the disk too. Not for what is live. */
+static void entry_drop(struct intake *in, struct entry *e)
+{
+	update_store_delete(in->c.db, e->u.id, NULL, NULL);
+	in->n_rejected -= e->u.state == UPDATE_REJECTED;
+	HASH_DEL(in->entries, e);
+	entry_free(e);
+}
+
+/* The longest superseded, expired or rejected goes; a recall is never forgotten. */
+static bool updates_make_room(struct intake *in)
+{
+	struct entry *e, *tmp, *oldest = NULL;
+
+	if (HASH_COUNT(in->entries) < INTAKE_UPDATES_MAX)
+		return true;
+	HASH_ITER(hh, in->entries, e, tmp)
+		if (!is_live(e) && e->u.state != UPDATE_RECALLED && !e->is_judging && (!oldest || wall_before(e->u.state_at, oldest->u.state_at)))
+			oldest = e;
+	if (oldest)
+		entry_drop(in, oldest);
+	return oldest != NULL;
+}
+
 static void rejected_make_room(struct intake *in)
 {
 	struct entry *e, *tmp;
@@ -222,11 +342,7 @@ static void rejected_make_room(struct intake *in)
 			return;
 		if (e->u.state != UPDATE_REJECTED || e->is_judging)
 			continue;
-		update_store_delete(in->c.db, e->u.id, NULL, NULL);
-		HASH_DEL(in->entries, e);
-		free(e->needs);
-		free(e);
-		in->n_rejected--;
+		entry_drop(in, e);
 	}
 }
 
@@ -254,6 +370,15 @@ static void problem_text(const struct judge_job *j, char *ret, size_t ret_bytes)
 		(void)snprintf(ret, ret_bytes, "no rule accepts it");
 }
 
+/* What is known already counts as taken when it is on the disk. */
+static void candidate_known(struct candidate *c, struct entry *e)
+{
+	if (e->n_storing || e->is_unsaved)
+		update_store_put(c->intake->c.db, &e->u, buf_span(&e->unsaved_verdict), on_candidate_stored, c);
+	else
+		candidate_end(c, 0);
+}
+
 /* A refused envelope is kept as a record under the digest of its bytes: an unauthenticated manifest may not take the
  * name of the vendor's real one. */
 static void candidate_reject(struct candidate *c, struct judge_job *j)
@@ -265,8 +390,9 @@ static void candidate_reject(struct candidate *c, struct judge_job *j)
 	metric_add(METRIC_UPDATES_REJECTED, 1);
 	problem_text(j, reason, sizeof(reason));
 	digest_hex(&j->envelope_digest, id);
-	if (entry_find(in, id)) { /* known and refused before */
-		candidate_end(c, 0);
+	struct entry *known = entry_find(in, id);
+	if (known) { /* and refused before */
+		candidate_known(c, known);
 		return;
 	}
 	rejected_make_room(in);
@@ -277,7 +403,6 @@ static void candidate_reject(struct candidate *c, struct judge_job *j)
 	e->u.sequence = j->verdict->sequence;
 	e->u.state = UPDATE_HELD; /* for the line that says it was refused */
 	HASH_ADD_STR(in->entries, u.id, e);
-	in->n_rejected++;
 	if (j->verdict->is_equivocation)
 		log_fields(EV_UPDATE_EQUIVOCATION, LOG_ALERT, ({ "GW_UPDATE", id }, { "GW_SOURCE", c->source }),
 			   "two different manifests with sequence %llu were signed by the same vendor: %s", (unsigned long long)e->u.sequence, reason);
@@ -296,11 +421,11 @@ static void candidate_accept(struct candidate *c, struct judge_job *j)
 	if (e && e->u.state == UPDATE_EXPIRED)
 		e->u.state = UPDATE_HELD; /* signed anew */
 	if (e && e->u.state != UPDATE_HELD) { /* the same manifest again: nothing new, and no way back from a recall */
-		candidate_end(c, 0);
+		candidate_known(c, e);
 		return;
 	}
-	if (!e && HASH_COUNT(in->entries) >= INTAKE_UPDATES_MAX) {
-		log_event(EV_LIMIT_REACHED, LOG_ERR, "more than %d updates are kept; remove old ones", INTAKE_UPDATES_MAX);
+	if (!e && !updates_make_room(in)) {
+		log_event(EV_LIMIT_REACHED, LOG_ERR, "more than %d updates are live or recalled", INTAKE_UPDATES_MAX);
 		candidate_end(c, -ENOSPC);
 		return;
 	}
@@ -313,7 +438,6 @@ static void candidate_accept(struct candidate *c, struct judge_job *j)
 		e->u.envelope_bytes = j->u.envelope_bytes;
 		memcpy(e->u.anchor, j->u.anchor, sizeof(e->u.anchor));
 	}
-	image_cache_pin(in->c.images, &e->u.envelope); /* it is the proof; kept while the update is known to this process */
 	if (!e->u.approved && in->c.policy(in->c.ctx, c->source, &e->u) == POLICY_AUTO) {
 		e->u.approved = true;
 		e->u.approved_at = wall_now();
@@ -324,12 +448,14 @@ static void candidate_accept(struct candidate *c, struct judge_job *j)
 	else
 		metric_add(METRIC_UPDATES_VERIFIED, 1);
 	verdict_json(j->verdict, &v);
+	entry_set_needs(in, e, j->verdict);
+	db_begin(in->c.db); /* never one without the other (SU-13) */
 	if (!is_held) {
 		sequence_note(in, j);
 		e->was_accepted = true;
 	}
-	entry_set_needs(in, e, j->verdict);
 	state_set(in, e, is_held ? UPDATE_HELD : UPDATE_VERIFIED, reason, "", buf_span(&v), on_candidate_stored, c);
+	db_end(in->c.db);
 }
 
 void candidate_conclude(struct candidate *c, struct judge_job *j)
@@ -360,6 +486,11 @@ static void candidate_judged(void *arg)
 	struct candidate *c = j->candidate;
 
 	note_stored(c->intake, j);
+	if (j->anchors != c->intake->anchors) { /* a reload came between: who signed may not be trusted any more */
+		judge_free(j);
+		candidate_judge(c);
+		return;
+	}
 	/* Asked for also where the anchor would do without: what is revoked is better not begun. */
 	if (j->error == 0 && j->verdict->n_needs > 0 && j->verdict->outcome != TRUST_REJECTED && !c->intake->is_closing) {
 		c->verdict = j;
@@ -407,11 +538,6 @@ void intake_found(void *intake, const char *source, const char *uri, struct span
 
 /* ---- judging again what is kept ---- */
 
-static bool is_live(const struct entry *e)
-{
-	return e->u.state == UPDATE_HELD || e->u.state == UPDATE_VERIFIED || e->u.state == UPDATE_AVAILABLE;
-}
-
 static void rejudged_rejected(struct intake *in, struct entry *e, const struct judge_job *j, struct span verdict)
 {
 	char reason[UPDATE_TEXT_BYTES];
@@ -435,17 +561,33 @@ static void rejudged_good(struct intake *in, struct entry *e, const struct judge
 	}
 	for (size_t i = 0; e->u.n_images == 0 && i < j->u.n_images; i++)
 		e->u.images[e->u.n_images++] = j->u.images[i];
+	pins_update(in, e);
 	if (e->u.state == UPDATE_HELD && !e->was_accepted && is_rollback(in, j)) {
 		metric_add(METRIC_UPDATES_REJECTED, 1);
 		state_set(in, e, UPDATE_REJECTED, "SU-12 sequence number: a higher one was accepted while this was held", "", verdict, NULL, NULL);
 	} else if (e->u.state == UPDATE_HELD) {
 		metric_add(METRIC_UPDATES_VERIFIED, 1);
+		db_begin(in->c.db); /* never one without the other (SU-13) */
 		sequence_note(in, j);
 		e->was_accepted = true;
 		state_set(in, e, UPDATE_VERIFIED, "", "", verdict, NULL, NULL);
+		db_end(in->c.db);
 	} else {
 		payload_next(in, e);
 	}
+}
+
+/* Its envelope is gone or damaged: only its source can bring it again. */
+static void envelope_lost(struct intake *in, struct entry *e, const char *why)
+{
+	struct mono now = mono_now();
+
+	entry_set_state(in, e, UPDATE_HELD, "its envelope cannot be read from the cache (%s); waiting for its source", why);
+	e->refresh_at = mono_add_ms(now, ENVELOPE_LOOK_MS);
+	if (!in->c.upstream || (e->asked_at.ms && mono_diff_ms(now, e->asked_at) < ENVELOPE_ASK_MS))
+		return;
+	e->asked_at = now;
+	(void)upstream_reread(in->c.upstream, e->u.source); /* a source that is gone cannot be asked */
 }
 
 static void entry_judged(void *arg)
@@ -460,7 +602,9 @@ static void entry_judged(void *arg)
 		e->is_judging = false;
 	if (e && is_live(e) && !in->is_closing) {
 		if (j->error < 0) {
-			entry_set_state(in, e, UPDATE_HELD, "its envelope cannot be read from the cache: %s", strerror(-j->error));
+			envelope_lost(in, e, strerror(-j->error));
+		} else if (e->judge_again && j->verdict->outcome == TRUST_ACCEPTED) {
+			; /* the facts have changed since: nothing good follows from the old ones */
 		} else {
 			verdict_json(j->verdict, &v);
 			entry_set_needs(in, e, j->verdict);
@@ -509,19 +653,45 @@ static void look_at_clock(struct intake *in)
 		entry_judge_again(in, e);
 }
 
+/* What the disk did not take; and what nobody needs any more goes. */
+static void store_again(struct intake *in, struct mono now)
+{
+	struct entry *e, *tmp;
+
+	HASH_ITER(hh, in->entries, e, tmp) {
+		if (!e->is_unsaved)
+			continue;
+		if (!mono_before(now, e->store_at))
+			entry_store(in, e, e->unsaved_from, "", SPAN_NONE, NULL, NULL);
+		else
+			intake_wake(in, mono_diff_ms(e->store_at, now));
+	}
+	if (in->seen_unsaved && !db_is_failing(in->c.db)) {
+		in->seen_unsaved = false;
+		for (size_t i = 0; i < in->n_seen; i++)
+			sequence_store(in, &in->seen[i]);
+	}
+	if (mono_before(now, in->prune_at))
+		return;
+	in->prune_at = mono_add_ms(now, PRUNE_MS);
+	blobs_prune(in);
+}
+
 static void on_timer(void *ctx)
 {
 	struct intake *in = ctx;
 	struct entry *e, *tmp;
 	struct mono now = mono_now();
 	int64_t next_ms = TICK_MS;
+	bool bad;
 
 	look_at_clock(in);
+	store_again(in, now);
 	HASH_ITER(hh, in->entries, e, tmp) {
 		if (!is_live(e))
 			continue;
 		bool is_payload_due = e->retry_at.ms && !mono_before(now, e->retry_at);
-		if (e->u.has_use_before && wall_s(wall_now()) >= e->u.use_before_s)
+		if (e->u.has_use_before && wall_s(intake_clock(in, &bad)) >= e->u.use_before_s)
 			entry_set_state(in, e, UPDATE_EXPIRED, "its use-before time has passed (SU-51)");
 		else if (e->refresh_at.ms && !mono_before(now, e->refresh_at))
 			entry_refresh(in, e, false);
@@ -540,7 +710,7 @@ static void on_timer(void *ctx)
 			if (due[i] > 0 && due[i] < next_ms)
 				next_ms = due[i];
 	}
-	loop_timer_set(in->timer, next_ms);
+	intake_wake(in, next_ms);
 }
 
 /* ---- people ---- */
@@ -557,6 +727,7 @@ int intake_approve(struct intake *in, const char *id, const char *who, db_done_f
 	e->u.approved_at = wall_now();
 	(void)text_copy(e->u.approved_by, sizeof(e->u.approved_by), span_sub(span_str(who), 0, sizeof(e->u.approved_by) - 1));
 	log_fields(EV_APPROVED, LOG_NOTICE, ({ "GW_UPDATE", id }), "update %.12s was approved by %s", id, e->u.approved_by);
+	e->is_approval_new = true;
 	state_set(in, e, e->u.state, e->u.state == UPDATE_AVAILABLE ? "" : e->u.reason, who, SPAN_NONE, done, ctx);
 	return 0;
 }
@@ -568,6 +739,10 @@ int intake_recall(struct intake *in, const char *id, const char *who, const char
 
 	if (!e)
 		return -ENOENT;
+	if (e->u.state == UPDATE_RECALLED && e->is_unsaved) { /* it is in force, and not on the disk yet */
+		entry_store(in, e, e->unsaved_from, who, SPAN_NONE, done, ctx);
+		return 0;
+	}
 	if (e->u.state == UPDATE_RECALLED || e->u.state == UPDATE_REJECTED)
 		return -EALREADY;
 	(void)snprintf(text, sizeof(text), "recalled by %.60s: %.150s", who, reason && reason[0] ? reason : "no reason given");
@@ -583,9 +758,7 @@ void intake_image_lost(struct intake *in, const struct digest *d)
 		if (!is_live(e))
 			continue;
 		if (digest_eq(&e->u.envelope, d)) {
-			entry_set_state(in, e, UPDATE_HELD, "its envelope was damaged in the cache; waiting for its source");
-			if (in->c.upstream)
-				(void)upstream_poll(in->c.upstream, e->u.source); /* a source that is gone cannot be asked */
+			envelope_lost(in, e, "damaged");
 			continue;
 		}
 		for (size_t i = 0; i < e->u.n_images; i++)
@@ -667,10 +840,8 @@ static int on_load_update(void *ctx, const struct update *u)
 	e->u = *u;
 	e->was_accepted = u->state == UPDATE_VERIFIED || u->state == UPDATE_AVAILABLE;
 	HASH_ADD_STR(in->entries, u.id, e);
-	if (u->state == UPDATE_REJECTED)
-		in->n_rejected++;
-	else
-		image_cache_pin(in->c.images, &e->u.envelope);
+	in->n_rejected += u->state == UPDATE_REJECTED;
+	pins_update(in, e);
 	return 0;
 }
 
@@ -728,7 +899,7 @@ void intake_begin(struct intake *in)
 	in->has_begun = true;
 	HASH_ITER(hh, in->entries, e, tmp)
 		entry_judge_again(in, e); /* with today's clock and revocation status; then it goes on */
-	loop_timer_set(in->timer, BUSY_RETRY_MS);
+	intake_wake(in, BUSY_RETRY_MS);
 }
 
 void intake_stop(struct intake *in)
@@ -753,8 +924,7 @@ struct intake *intake_close(struct intake *in)
 	HASH_ITER(hh, in->entries, e, tmp) {
 		payload_cancel(e);
 		HASH_DEL(in->entries, e);
-		free(e->needs);
-		free(e);
+		entry_free(e);
 	}
 	blobs_free(in);
 	trust_anchors_unref(in->anchors);

@@ -45,6 +45,15 @@ struct entry {                                 /* an update and what it waits fo
 	unsigned payload_failures;
 	struct mono retry_at;                  /* of the payload; 0 = now */
 	struct mono refresh_at;                /* of the revocation status; 0 = never */
+	struct mono asked_at;                  /* its source, for a lost envelope */
+	struct digest pinned[UPDATE_IMAGES_MAX + 1];
+	size_t n_pinned;                       /* in the image cache, while live */
+	unsigned n_storing;                    /* writes under way */
+	bool is_approval_new;                  /* the next write is an approval's: undone when it fails */
+	bool is_unsaved;                       /* the last write failed: written again at store_at */
+	enum update_state unsaved_from;
+	struct buf unsaved_verdict;
+	struct mono store_at;
 	UT_hash_handle hh;
 };
 
@@ -59,6 +68,9 @@ struct intake {
 	size_t n_candidates, n_fetches, n_rejected;
 	struct wall floor;                     /* no trusted time before this */
 	struct loop_timer *timer;
+	struct mono wake_at;                   /* of the timer, while armed */
+	struct mono prune_at;                  /* of revocation objects that nobody needs */
+	bool seen_unsaved;                     /* some sequence number is not on the disk */
 	bool has_begun, is_closing;
 	bool clock_was_bad;
 };
@@ -104,6 +116,7 @@ void blob_unref(struct rev_blob *b);
 bool candidate_fetch_needs(struct intake *in, struct candidate *c, const struct verdict *v);
 void entry_set_needs(struct intake *in, struct entry *e, const struct verdict *v);
 void entry_refresh(struct intake *in, struct entry *e, bool force);
+void blobs_prune(struct intake *in);
 void floor_raise(struct intake *in, struct wall proof);
 
 /* payload.c */

@@ -10,7 +10,7 @@
 #include "base/text.h"
 #include "intake/internal.h"
 
-enum { RETRY_MIN_MS = 2000, RETRY_MAX_MS = 10 * 60 * 1000 };
+enum { RETRY_MIN_MS = 2000, RETRY_MAX_MS = 10 * 60 * 1000, SAME_IMAGE_MS = 500 };
 
 struct payload_fetch {
 	struct intake *intake;
@@ -46,6 +46,12 @@ static void retry_later(struct intake *in, struct entry *e, const char *uri, con
 		   "update %.12s: payload %s: %s; tried again in %lld s", e->u.id, uri, why, (long long)(back_ms / 1000));
 }
 
+static void slot_free(struct intake *in)
+{
+	in->n_fetches--;
+	intake_wake(in, 0); /* somebody may wait for it */
+}
+
 static void failed(struct intake *in, struct payload_fetch *f, int error, const char *why)
 {
 	struct entry *e = entry_find(in, f->id);
@@ -53,8 +59,8 @@ static void failed(struct intake *in, struct payload_fetch *f, int error, const 
 
 	memcpy(uri, f->uri, sizeof(uri));
 	fetch_free(f);
-	in->n_fetches--;
-	if (!e)
+	slot_free(in);
+	if (!e || in->is_closing)
 		return;
 	e->fetch = NULL;
 	retry_later(in, e, uri, why);
@@ -86,7 +92,7 @@ static void commit_done(void *arg)
 		   "image %.12s of %llu bytes is in the cache", hex, (unsigned long long)f->bytes);
 	struct entry *e = entry_find(in, f->id);
 	fetch_free(f);
-	in->n_fetches--;
+	slot_free(in);
 	if (e) {
 		e->fetch = NULL;
 		e->payload_failures = 0;
@@ -108,6 +114,7 @@ static int on_piece(void *ctx, uint64_t off, struct span data)
 
 static void commit(struct intake *in, struct payload_fetch *f)
 {
+	f->error = -ECANCELED; /* unless a worker gets to it */
 	if (worker_submit(in->c.workers, commit_work, commit_done, f) < 0)
 		failed(in, f, -EBUSY, "the workers are busy");
 }
@@ -143,6 +150,14 @@ static void fetch_image(struct intake *in, struct entry *e, const struct update_
 		return;
 	}
 	r = image_partial_open(in->c.images, &img->digest, img->bytes, &f->partial, &from);
+	if (r == -EBUSY) { /* another update is fetching the same image */
+		fetch_free(f);
+		in->n_fetches--;
+		e->fetch = NULL;
+		e->retry_at = mono_add_ms(mono_now(), SAME_IMAGE_MS);
+		intake_wake(in, SAME_IMAGE_MS);
+		return;
+	}
 	if (r < 0) {
 		failed(in, f, r, strerror(-r));
 		return;
@@ -177,10 +192,11 @@ void payload_next(struct intake *in, struct entry *e)
 			entry_judge_again(in, e);
 			return;
 		}
-		if (in->n_fetches >= INTAKE_FETCHES_MAX || mono_before(mono_now(), e->retry_at)) {
-			intake_wake(in, 500);
+		int64_t wait_ms = e->retry_at.ms ? mono_diff_ms(e->retry_at, mono_now()) : 0;
+		if (wait_ms > 0)
+			intake_wake(in, wait_ms);
+		if (wait_ms > 0 || in->n_fetches >= INTAKE_FETCHES_MAX) /* the end of a fetch wakes who waits for its place */
 			return;
-		}
 		fetch_image(in, e, img);
 		return;
 	}
@@ -197,7 +213,7 @@ void payload_cancel(struct entry *e)
 	e->fetch = NULL;
 	if (f->payload) { /* otherwise a worker has it, and its end finds nobody waiting */
 		upstream_payload_cancel(f->payload);
-		f->intake->n_fetches--;
+		slot_free(f->intake);
 		fetch_free(f);
 	} else {
 		f->id[0] = 0;

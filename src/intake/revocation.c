@@ -11,6 +11,8 @@
 #include "intake/internal.h"
 #include "trust/revocation.h"
 
+static const int64_t BLOB_AGE_MS = 60LL * 86400 * 1000;
+
 enum { FAILED_LOOK_MS = 5000, REFRESH_MIN_MS = 1000, CANDIDATE_TRIES_MAX = 3 };
 
 struct rev_blob *blob_ref(struct rev_blob *b)
@@ -68,6 +70,27 @@ void blobs_free(struct intake *in)
 	struct rev_blob *b, *tmp;
 
 	HASH_ITER(hh, in->blobs, b, tmp) {
+		HASH_DEL(in->blobs, b);
+		blob_unref(b);
+	}
+}
+
+static bool entry_needs(const struct entry *e, const char *key);
+
+/* What was not fetched for long and is asked for by no update that is kept. */
+void blobs_prune(struct intake *in)
+{
+	struct rev_blob *b, *b_tmp;
+	struct entry *e, *e_tmp;
+	int64_t limit_ms = wall_now().ms - BLOB_AGE_MS;
+
+	HASH_ITER(hh, in->blobs, b, b_tmp) {
+		bool is_needed = b->is_file || b->fetched_at.ms > limit_ms;
+		HASH_ITER(hh, in->entries, e, e_tmp)
+			is_needed |= !is_needed && entry_needs(e, b->key);
+		if (is_needed)
+			continue;
+		revocation_store_delete(in->c.db, b->key, NULL, NULL);
 		HASH_DEL(in->blobs, b);
 		blob_unref(b);
 	}

@@ -183,6 +183,11 @@ static void folder_source_poll(struct source *s)
 	loop_timer_set(f->timer, 0);
 }
 
+static void folder_source_forget(struct source *s)
+{
+	seen_clear((struct folder_source *)s);
+}
+
 static void on_timer(void *ctx)
 {
 	struct folder_source *f = ctx;
@@ -336,6 +341,6 @@ static void folder_source_payload_cancel(struct upstream_payload *p)
 }
 
 const struct source_ops folder_source_ops = {
-	.kind = "folder", .bytes = sizeof(struct folder_source), .start = folder_source_start, .poll = folder_source_poll,
+	.kind = "folder", .bytes = sizeof(struct folder_source), .start = folder_source_start, .poll = folder_source_poll, .forget = folder_source_forget,
 	.stop = folder_source_stop, .payload = folder_source_payload, .payload_cancel = folder_source_payload_cancel,
 };

@@ -16,6 +16,7 @@ struct source_ops {
 	size_t bytes;                          /* of the struct that begins with struct source */
 	int (*start)(struct source *s);        /* -errno: not started, said why in status.error */
 	void (*poll)(struct source *s);
+	void (*forget)(struct source *s);      /* what it handed over before, beside s->memory; may be NULL */
 	void (*stop)(struct source *s);        /* frees what start made, not the struct */
 	int (*payload)(struct source *s, const struct upstream_payload_request *req, struct upstream_payload *p);
 	void (*payload_cancel)(struct upstream_payload *p);

@@ -203,6 +203,19 @@ int upstream_poll(struct upstream *u, const char *source)
 	return 0;
 }
 
+int upstream_reread(struct upstream *u, const char *source)
+{
+	struct source *s = source_find(u, source);
+
+	if (!s)
+		return -ENOENT;
+	s->memory = (struct upstream_memory){ 0 };
+	if (s->ops->forget)
+		s->ops->forget(s);
+	s->ops->poll(s);
+	return 0;
+}
+
 int upstream_status(const struct upstream *u, size_t i, struct source_status *ret)
 {
 	if (i >= u->n)

@@ -38,6 +38,7 @@ struct upstream *upstream_free(struct upstream *u);
 /* Start, keep or stop sources so that they are those of the configuration. Borrowed rows are copied. */
 int upstream_apply(struct upstream *u, const struct config_source *rows, size_t n, struct buf *error);
 int upstream_poll(struct upstream *u, const char *source);     /* now; -ENOENT */
+int upstream_reread(struct upstream *u, const char *source);   /* the same, and everything it has is handed over once more */
 int upstream_status(const struct upstream *u, size_t i, struct source_status *ret);
 
 struct upstream_payload_request {

@@ -6,8 +6,10 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -404,6 +406,110 @@ static void rubbish_is_rejected_with_a_reason(void **state)
 	assert_true(rejected(f)->reason[0]);
 }
 
+/* Writes fail with EFBIG, as if the disk were full. */
+static void disk_full(bool is_full)
+{
+	static struct rlimit before;
+	struct rlimit l;
+
+	signal(SIGXFSZ, SIG_IGN);
+	if (is_full) {
+		assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+		l = before;
+		l.rlim_cur = 0;
+		assert_int_equal(setrlimit(RLIMIT_FSIZE, &l), 0);
+	} else {
+		assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	}
+}
+
+static void set_result(void *ctx, int error)
+{
+	*(int *)ctx = error;
+}
+
+static bool db_is_well(void *ctx)
+{
+	struct fixture *f = ctx;
+
+	return !db_is_failing(f->db) && db_queue_length(f->db) == 0;
+}
+
+static void with_a_full_disk_an_approval_is_undone_and_a_recall_stands(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_buf_ struct buf env = { 0 };
+	int result = 1;
+
+	f->policy = POLICY_APPROVE;
+	make_envelope(f, 1, true, buf_span(&f->key_pem), &env);
+	drop(f, "a.suit", buf_span(&env));
+	wait_for(f, UPDATE_AVAILABLE);
+	db_flush(f->db);
+	disk_full(true);
+	assert_int_equal(intake_approve(f->intake, f->wanted, "somebody", set_result, &result), 0);
+	db_flush(f->db);
+	assert_true(result < 0);
+	assert_false(intake_update(f->intake, f->wanted)->approved);
+	assert_int_equal(intake_recall(f->intake, f->wanted, "somebody", "", set_result, &result), 0);
+	db_flush(f->db);
+	assert_true(result < 0);
+	assert_int_equal(intake_update(f->intake, f->wanted)->state, UPDATE_RECALLED);
+	assert_int_equal(intake_recall(f->intake, f->wanted, "somebody", "", set_result, &result), 0); /* may be asked again */
+	db_flush(f->db);
+	disk_full(false);
+	run_until(f, db_is_well); /* by itself */
+	close_all(f);
+	open_all(f);
+	assert_int_equal(intake_update(f->intake, f->wanted)->state, UPDATE_RECALLED);
+	assert_false(intake_update(f->intake, f->wanted)->approved);
+}
+
+static bool is_back(void *ctx)
+{
+	struct fixture *f = ctx;
+	const struct update *u = intake_update(f->intake, f->wanted);
+
+	return u->state == UPDATE_AVAILABLE && image_cache_has(f->images, &u->envelope, NULL);
+}
+
+static void a_lost_envelope_is_asked_of_its_source_again(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_buf_ struct buf env = { 0 };
+	char path[200], hex[DIGEST_HEX_BYTES];
+
+	make_envelope(f, 1, true, buf_span(&f->key_pem), &env);
+	drop(f, "a.suit", buf_span(&env));
+	wait_for(f, UPDATE_AVAILABLE);
+	const struct update *u = intake_update(f->intake, f->wanted);
+	snprintf(path, sizeof(path), "%s/images/%s", f->dir, digest_hex(&u->envelope, hex));
+	assert_int_equal(unlink(path), 0);
+	intake_refresh(f->intake);
+	wait_for(f, UPDATE_HELD);
+	run_until(f, is_back);
+}
+
+static void a_newer_update_that_waits_for_approval_supersedes_nothing_yet(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_buf_ struct buf one = { 0 }, two = { 0 };
+	char first[UPDATE_ID_BYTES];
+
+	make_envelope(f, 1, true, buf_span(&f->key_pem), &one);
+	memcpy(first, f->wanted, sizeof(first));
+	drop(f, "a.suit", buf_span(&one));
+	wait_for(f, UPDATE_AVAILABLE);
+	f->policy = POLICY_APPROVE;
+	make_envelope(f, 2, true, buf_span(&f->key_pem), &two);
+	drop(f, "b.suit", buf_span(&two));
+	wait_for(f, UPDATE_AVAILABLE);
+	assert_int_equal(intake_update(f->intake, first)->state, UPDATE_AVAILABLE);
+	assert_int_equal(intake_approve(f->intake, f->wanted, "somebody", NULL, NULL), 0);
+	db_flush(f->db);
+	assert_int_equal(intake_update(f->intake, first)->state, UPDATE_SUPERSEDED);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -416,6 +522,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(an_operator_approves_and_recalls, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_anchor_that_goes_takes_its_updates_with_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(rubbish_is_rejected_with_a_reason, setup, teardown),
+		cmocka_unit_test_setup_teardown(with_a_full_disk_an_approval_is_undone_and_a_recall_stands, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_lost_envelope_is_asked_of_its_source_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_newer_update_that_waits_for_approval_supersedes_nothing_yet, setup, teardown),
 	};
 	return cmocka_run_group_tests_name("intake/intake", tests, NULL, NULL);
 }
