@@ -50,11 +50,6 @@ static void on_update_changed(void *ctx, const struct update *u, enum update_sta
 
 /* ---- sources' memory in the store ---- */
 
-struct memory_row {
-	char name[SOURCE_NAME_BYTES];
-	struct upstream_memory m;
-};
-
 struct memory_search {
 	const char *name;
 	struct upstream_memory *ret;
@@ -173,7 +168,8 @@ static int start_store(struct gateway *g, struct buf *error)
 	int r = db_open(g->config->state_dir, &g->db);
 
 	if (r < 0) {
-		buf_printf(error, "%s: the database cannot be opened: %s\n", g->config->state_dir, strerror(-r));
+		buf_printf(error, "%s: the database cannot be opened: %s\n", g->config->state_dir,
+			   r == -ENOTSUP ? "it is of a newer dormoused, or of another program" : strerror(-r));
 		return r;
 	}
 	if (db_was_reset(g->db))

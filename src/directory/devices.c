@@ -23,6 +23,7 @@ struct entry {
 	UT_hash_handle hh, hh_identity;
 	struct device d;
 	struct wall heard_at, saved_at, contradicted_at;
+	bool is_unsaved;                       /* the disk would not take it: again when it is heard */
 	char endpoint[64];                     /* it registered last */
 };
 
@@ -71,13 +72,17 @@ static void commit_done(void *ctx, int error)
 {
 	struct commit *c = ctx;
 	struct devices *ds = c->ds;
+	struct entry *e = ds->is_closed ? NULL : find(ds, c->id);
+	bool is_news = !e || !e->is_unsaved;
 
 	ds->n_commits--;
+	if (e)
+		e->is_unsaved = error < 0;
 	if (!ds->is_closed && error >= 0)
 		tell(ds, c->kind, c->id);
 	if (c->done)
 		c->done(c->ctx, error);
-	else if (error < 0)
+	else if (error < 0 && is_news)
 		log_fields(EV_STORE_FAILED, LOG_ERR, ({ "GW_DEVICE", c->id }), "device %s: not saved: %s", c->id, strerror(-error));
 	free(c);
 	if (ds->is_closed && !ds->n_commits)
@@ -267,7 +272,7 @@ static void mark_heard(struct devices *ds, struct entry *e, const struct coap_pe
 {
 	e->d.last_seen = now;
 	(void)text_copy(e->d.last_addr, sizeof(e->d.last_addr), span_str(peer->addr)); /* both are address texts */
-	if (now.ms - e->saved_at.ms > SEEN_SAVE_MS || now.ms < e->saved_at.ms)
+	if (e->is_unsaved || now.ms - e->saved_at.ms > SEEN_SAVE_MS || now.ms < e->saved_at.ms)
 		save(ds, e, COMMIT_QUIET, NULL, NULL);
 	if (!always && now.ms - e->heard_at.ms < HEARD_MS && now.ms >= e->heard_at.ms)
 		return;
