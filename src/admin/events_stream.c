@@ -113,9 +113,14 @@ static uint64_t position_after(const struct events_stream *s, uint64_t id)
 	return at > s->n_events || at < oldest ? oldest : at; /* an id from the future: of a clock that was set back */
 }
 
-static uint64_t position_last(const struct events_stream *s, uint64_t n)
+/* Where the last n that this reader wants begin. */
+static uint64_t position_last(const struct events_stream *s, const struct reader *want, uint64_t n)
 {
-	return position_after(s, s->base + (n < s->n_events ? s->n_events - n : 0));
+	uint64_t oldest = position_after(s, 0), at = s->n_events;
+
+	while (n > 0 && at > oldest)
+		n -= is_wanted(want, s->ring[--at % RING_EVENTS].slug);
+	return at;
 }
 
 static void take_types(struct reader *r, const char *types)
@@ -134,7 +139,7 @@ void events_stream_serve(struct events_stream *s, struct http_exchange *x, const
 	if (last_event_id && text_parse_u64(span_str(last_event_id), UINT64_MAX, &n, 0) == 0)
 		from = position_after(s, n);
 	else if (last && text_parse_u64(span_str(last), RING_EVENTS, &n, 0) == 0)
-		from = position_last(s, n);
+		from = position_last(s, r, n);
 	http_reply_header(x, "Cache-Control", "no-store");
 	r->stream = http_stream_open(x, "text/event-stream", on_closed, r);
 	if (!r->stream) {
@@ -162,7 +167,7 @@ void api_events_recent(struct api_call *c)
 	}
 	take_types(&want, c->query(c, "types"));
 	api_list_begin(c, &l);
-	for (uint64_t at = after ? position_after(s, id) : position_last(s, l.limit); at < s->n_events; at++) {
+	for (uint64_t at = after ? position_after(s, id) : position_last(s, &want, l.limit); at < s->n_events; at++) {
 		const struct kept *k = &s->ring[at % RING_EVENTS];
 		if (!is_wanted(&want, k->slug))
 			continue;

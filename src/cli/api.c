@@ -77,8 +77,6 @@ struct fetch {
 	struct api_answer *answer;             /* NULL for a stream */
 	int (*piece)(void *ctx, struct span data);
 	void *ctx;
-	struct loop_timer *quiet;              /* NULL = no end */
-	unsigned quiet_ms;
 	int error, status;
 	char error_text[200];
 };
@@ -102,15 +100,7 @@ static int on_piece(void *ctx, uint64_t off, struct span data)
 {
 	struct fetch *f = ctx;
 
-	loop_timer_set(f->quiet, f->quiet_ms ? (int64_t)f->quiet_ms : -1);
 	return f->piece(f->ctx, data);
-}
-
-static void on_quiet(void *ctx)
-{
-	struct fetch *f = ctx;
-
-	loop_stop(f->loop);
 }
 
 static int run(struct fetch *f, const struct http_fetch_request *req)
@@ -119,10 +109,8 @@ static int run(struct fetch *f, const struct http_fetch_request *req)
 	int r;
 
 	f->loop = loop_new();
-	f->quiet = loop_timer_new(f->loop, on_quiet, f);
 	client = http_client_new(f->loop);
 	if (!client) {
-		loop_timer_free(f->quiet);
 		loop_free(f->loop);
 		return -ENOTSUP;
 	}
@@ -131,7 +119,6 @@ static int run(struct fetch *f, const struct http_fetch_request *req)
 		r = loop_run(f->loop);
 	int error = f->error;                  /* freeing cancels what still runs */
 	http_client_free(client);
-	loop_timer_free(f->quiet);
 	loop_free(f->loop);
 	(void)signal(SIGPIPE, SIG_DFL);        /* the loop ignores it; a command whose reader is gone ends like any other */
 	return r < 0 ? r : error;
@@ -318,9 +305,9 @@ int api_do(const struct cli *cli, const char *method, const char *path, struct s
 	return CLI_OK;
 }
 
-int api_stream(const struct cli *cli, const char *path, unsigned quiet_ms, int (*piece)(void *ctx, struct span data), void *ctx)
+int api_stream(const struct cli *cli, const char *path, int (*piece)(void *ctx, struct span data), void *ctx)
 {
-	struct fetch f = { .piece = piece, .ctx = ctx, .quiet_ms = quiet_ms };
+	struct fetch f = { .piece = piece, .ctx = ctx };
 	int r = fetch(cli, "GET", path, SPAN_NONE, &f);
 
 	if (r == CLI_OK && f.status >= 400)

@@ -34,6 +34,5 @@ int api_show(const struct cli *cli, const char *path);
 /* A call whose answer needs no showing: prints done, or the JSON. */
 int api_do(const struct cli *cli, const char *method, const char *path, struct span body, const char *done);
 
-/* An endless answer: piece() gets it as it comes; -ECANCELED from it ends it well. quiet_ms: nothing came for so long after
- * the first piece ends it too; 0 = never. */
-int api_stream(const struct cli *cli, const char *path, unsigned quiet_ms, int (*piece)(void *ctx, struct span data), void *ctx);
+/* An endless answer: piece() gets it as it comes; -ECANCELED from it ends it well. */
+int api_stream(const struct cli *cli, const char *path, int (*piece)(void *ctx, struct span data), void *ctx);

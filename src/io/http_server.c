@@ -104,7 +104,8 @@ const char *http_server_address(struct http_server *s, size_t i)
 
 /* Accepting */
 
-/* Room for one more, if need be by dropping the connection that has been idle the longest. */
+/* Room for one more, if need be by dropping the connection that has been idle the longest. What comes over TCP never
+ * drops a Unix socket's: that one may be an administrator's whose request is on its way. */
 static bool server_has_room(struct http_server *s, bool is_unix)
 {
 	size_t max = is_unix ? s->limits.n_connections : s->limits.n_connections - s->limits.n_connections / 8;
@@ -114,7 +115,7 @@ static bool server_has_room(struct http_server *s, bool is_unix)
 	if (s->n_conns < max)
 		return true;
 	DL_FOREACH(s->conns, c) {
-		if (c->state == HTTP_CONN_IDLE) {
+		if (c->state == HTTP_CONN_IDLE && (is_unix || !c->is_unix)) {
 			http_conn_free(c);
 			return true;
 		}

@@ -59,6 +59,10 @@ def answer(method, path, query):
     return 200, {"ok": True, "id": path, "list": [1, {"a": "b"}]}
 
 
+def event(i):
+    return {"event": "job-state", "at": "2026-11-22T09:00:00.000Z", "text": f"job {i} moves\x1b"}
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -70,6 +74,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         asked.append((self.command, path, query, dict(self.headers), body))
         if path == "events":
             return self.events()
+        if path == "events/recent":
+            return self.send(200, {"items": [{"id": i, "data": event(i)} for i in range(3)], "total": 3, "next": None})
         if self.headers.get("Authorization") == "Bearer wrong":
             return self.send(401, None)
         self.send(*answer(self.command, path, query))
@@ -88,8 +94,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Connection", "close")
         self.end_headers()
         for i in range(3):
-            event = {"event": "job-state", "at": "2026-11-22T09:00:00.000Z", "text": f"job {i} moves\x1b"}
-            self.wfile.write(f"retry: 1\r\nid: {i}\nevent: job-state\ndata: {json.dumps(event)}\n\n: comment\n\n".encode())
+            self.wfile.write(f"retry: 1\r\nid: {i}\nevent: job-state\ndata: {json.dumps(event(i))}\n\n: comment\n\n".encode())
         self.close_connection = True
 
     do_GET = do_POST = do_PUT = do_DELETE = handle_any
@@ -192,9 +197,12 @@ def shows():
 
 
 def events():
-    out = ctl("events", "-n", "5", "--kind", "job-state")
+    out = ctl("events", "-f", "-n", "5", "--kind", "job-state")
     check("events", out.count("job-state") == 3 and "\x1b" not in out, repr(out))
     check("what was asked", asked[0][2] == {"last": ["5"], "types": ["job-state"]}, asked)
+    out = ctl("events", "-n", "5", "--kind", "job-state")
+    check("the last ones", out.count("job-state") == 3 and "\x1b" not in out, repr(out))
+    check("as they were asked", asked[0][1:3] == ("events/recent", {"limit": ["5"], "types": ["job-state"]}), asked)
     lines = ctl("events", "--json").splitlines()
     check("events as JSON lines", len(lines) == 3 and json.loads(lines[0])["text"].startswith("job 0"))
 

@@ -1,9 +1,11 @@
-"""Debian's coap-client as a peer, and the npm packages: clients and checkers that we did not write."""
+"""Debian's coap-client as a peer, the npm packages, and children whose lines are read: clients that we did not write."""
+import fcntl
 import os
 import re
 import shutil
 import subprocess
 import tempfile
+import threading
 
 import lib
 
@@ -136,19 +138,48 @@ def npm():
     done = os.path.join(folder, "installed")
     with open(os.path.join(NPM, "package-lock.json")) as f:
         wanted = f.read()
-    if os.path.exists(done) and open(done).read() == wanted:
-        return folder
     os.makedirs(folder, exist_ok=True)
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(os.path.join(NPM, name), folder)
-    lib.run("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--silent", cwd=folder)
-    with open(done, "w") as f:
-        f.write(wanted)
+    with open(os.path.join(folder, "lock"), "w") as lock:  # test files run side by side
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (os.path.exists(done) and open(done).read() == wanted):
+            for name in ("package.json", "package-lock.json"):
+                shutil.copy(os.path.join(NPM, name), folder)
+            lib.run("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--silent", cwd=folder)
+            with open(done, "w") as f:
+                f.write(wanted)
     return folder
 
 
-def node(script, *args, ok=0, **kw):
-    """Runs one of tests/system/npm/*.mjs with the packages in reach."""
-    folder = npm()
-    shutil.copy(os.path.join(NPM, script), folder)
-    return lib.run("timeout", str(int(40 * lib.SLOW)), "node", script, *args, ok=ok, cwd=folder, **kw)
+def script(name):
+    """One of tests/system/npm/*.mjs, laid where the packages are in reach."""
+    return shutil.copy(os.path.join(NPM, name), npm())
+
+
+def node(name, *args, ok=0, **kw):
+    return lib.run("timeout", str(int(40 * lib.SLOW)), "node", script(name), *args, ok=ok, **kw)
+
+
+class Lines:
+    """A child whose lines are read as they come."""
+
+    def __init__(self, *args, cwd=None):
+        self.proc = subprocess.Popen([str(a) for a in args], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=cwd)
+        self.lines, self.ended = [], threading.Event()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        for line in self.proc.stdout:
+            self.lines.append(line.rstrip("\n"))
+        self.ended.set()
+
+    def wait(self, test, what, seconds=15):
+        return lib.wait_for(lambda: next((x for x in list(self.lines) if test(x)), None), f"{what}; so far {self.lines[-10:]}", seconds)
+
+    def stop(self):
+        self.proc.terminate()
+        self.proc.wait(10)
+
+    def kill9(self):
+        if self.proc.poll() is None:
+            self.proc.kill()
+            self.proc.wait()
