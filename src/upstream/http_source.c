@@ -93,8 +93,10 @@ static void fetch_next_envelope(struct http_source *h)
 {
 	while (h->at_queue < h->n_queue) {
 		struct http_fetch_request req = request_of(h, h->queue[h->at_queue]);
-		if (http_fetch(source_config(&h->s)->http, &req, on_envelope, h, &h->fetch) == 0)
+		int r = http_fetch(source_config(&h->s)->http, &req, on_envelope, h, &h->fetch);
+		if (r == 0)
 			return;
+		source_failed(&h->s, "%s: %s", h->queue[h->at_queue], strerror(-r));
 		h->at_queue++;
 	}
 	free(h->queue);

@@ -48,6 +48,13 @@ static void answer(struct item *it, int error, const char *text, struct span der
 	}
 }
 
+static void item_free(struct item *it)
+{
+	loop_timer_free(it->soon);
+	HASH_DEL(it->source->items, it);
+	free(it);
+}
+
 static void on_fetched(void *ctx, const struct http_fetch_result *res)
 {
 	struct item *it = ctx;
@@ -64,6 +71,8 @@ static void on_fetched(void *ctx, const struct http_fetch_result *res)
 		it->failures = 0;
 		metric_add(METRIC_FETCH_BYTES, (int64_t)res->body.n);
 		answer(it, 0, NULL, res->body);
+		if (!it->fetch && !it->askers && !loop_timer_armed(it->soon))
+			item_free(it); /* nothing to remember of a success */
 		return;
 	}
 	metric_add(METRIC_FETCH_ERRORS, 1);
@@ -145,9 +154,7 @@ struct revocation_source *revocation_source_free(struct revocation_source *r)
 		if (it->fetch)
 			http_fetch_cancel(it->fetch);
 		answer(it, -ECANCELED, "stopping", SPAN_NONE);
-		loop_timer_free(it->soon);
-		HASH_DEL(r->items, it);
-		free(it);
+		item_free(it);
 	}
 	free(r);
 	return NULL;

@@ -7,6 +7,7 @@ struct source {
 	const struct source_ops *ops;
 	struct upstream *upstream;
 	struct config_source row;              /* owned copy */
+	char key[SOURCE_NAME_BYTES + 20];      /* of its memory: the name and what it reads, for another URL has another ETag */
 	struct source_status status;
 	struct upstream_memory memory;
 };

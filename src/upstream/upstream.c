@@ -84,7 +84,7 @@ void source_failed(struct source *s, const char *fmt, ...)
 
 struct taking {
 	struct upstream *upstream;
-	char source[SOURCE_NAME_BYTES];
+	char source[SOURCE_NAME_BYTES], key[sizeof(((struct source *)0)->key)];
 	struct upstream_memory memory;
 };
 
@@ -101,10 +101,15 @@ static void on_taken(void *arg, int error)
 	struct taking *t = arg;
 	struct source *s = source_find(t->upstream, t->source);
 
-	if (s && error == 0) {
+	if (s && strcmp(s->key, t->key) != 0)
+		s = NULL; /* another one under its name */
+	if (s && error == 0 && s->status.failures == 0) {
 		s->memory = t->memory;
-		t->upstream->c.remember(t->upstream->c.ctx, t->source, &t->memory);
-	} else if (s) {
+		t->upstream->c.remember(t->upstream->c.ctx, t->key, &t->memory);
+	} else if (s && error < 0) {
+		s->memory = (struct upstream_memory){ 0 }; /* not to be told that nothing changed */
+		if (s->ops->forget)
+			s->ops->forget(s);
 		source_failed(s, "the envelope could not be stored (%s); it is fetched again", strerror(-error));
 	}
 	free(t);
@@ -116,6 +121,7 @@ void source_found(struct source *s, const char *uri, struct span envelope, const
 
 	t->upstream = s->upstream;
 	(void)text_copy(t->source, sizeof(t->source), span_str(s->row.name)); /* the schema bounds names */
+	memcpy(t->key, s->key, sizeof(t->key));
 	t->memory = *memory;
 	t->memory.polled_at = wall_now();
 	t->memory.last_envelope = digest_of(envelope);
@@ -138,6 +144,14 @@ static void source_close(struct upstream *u, struct source *s)
 	free(s);
 }
 
+static void memory_key(struct source *s)
+{
+	struct digest d = digest_of2(SPAN(s->row.url, strlen(s->row.url) + 1), span_str(s->row.path));
+	char hex[DIGEST_HEX_BYTES];
+
+	(void)snprintf(s->key, sizeof(s->key), "%.63s %.16s", s->row.name, digest_hex(&d, hex)); /* fits */
+}
+
 static int source_open(struct upstream *u, const struct config_source *row, struct buf *error)
 {
 	for (size_t i = 0; i < sizeof(source_kinds) / sizeof(*source_kinds); i++) {
@@ -155,7 +169,8 @@ static int source_open(struct upstream *u, const struct config_source *row, stru
 		s->status.kind = s->ops->kind;
 		(void)text_copy(s->status.location, sizeof(s->status.location),
 				span_sub(span_str(row->url[0] ? row->url : row->path), 0, sizeof(s->status.location) - 1));
-		if (!u->c.recall(u->c.ctx, row->name, &s->memory))
+		memory_key(s);
+		if (!u->c.recall(u->c.ctx, s->key, &s->memory))
 			s->memory = (struct upstream_memory){ 0 };
 		u->sources[u->n++] = s;
 		int r = s->ops->start(s);

@@ -28,8 +28,9 @@ struct upstream_config {
 	uint64_t envelope_bytes_max;
 	/* An envelope; bytes are borrowed for the call. taken is called exactly once. */
 	void (*found)(void *ctx, const char *source, const char *uri, struct span envelope, upstream_taken_fn *taken, void *arg);
-	bool (*recall)(void *ctx, const char *source, struct upstream_memory *ret);     /* false = nothing known */
-	void (*remember)(void *ctx, const char *source, const struct upstream_memory *m);
+	/* What is remembered under key, the source's name and location. */
+	bool (*recall)(void *ctx, const char *key, struct upstream_memory *ret);        /* false = nothing known */
+	void (*remember)(void *ctx, const char *key, const struct upstream_memory *m);
 	void *ctx;
 };
 

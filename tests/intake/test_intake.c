@@ -486,7 +486,7 @@ static void a_lost_envelope_is_asked_of_its_source_again(void **state)
 	snprintf(path, sizeof(path), "%s/images/%s", f->dir, digest_hex(&u->envelope, hex));
 	assert_int_equal(unlink(path), 0);
 	intake_refresh(f->intake);
-	wait_for(f, UPDATE_HELD);
+	run_until(f, two_taken);
 	run_until(f, is_back);
 }
 
