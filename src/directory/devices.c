@@ -605,8 +605,9 @@ int devices_credential_put(struct devices *ds, const struct credential *c, db_do
 	if (old && credentials_is_static(old))
 		return -EPERM;
 	credentials_put(ds->credentials, c, false);
-	if (ds->c.db)
-		credential_store_put(ds->c.db, c, commit_done, commit_new(ds, "", COMMIT_QUIET, done, ctx));
+	if (ds->c.db) /* a device may have waited for its MAC key */
+		credential_store_put(ds->c.db, c, commit_done,
+				     commit_new(ds, c->kind == CREDENTIAL_MAC ? c->identity : "", COMMIT_CHANGED, done, ctx));
 	if (c->kind == CREDENTIAL_PSK)
 		forget(ds, c->identity);
 	return 0;

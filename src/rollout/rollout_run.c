@@ -78,12 +78,22 @@ static void rollout_count(struct rollout_run *r, struct update_entry *e, const s
 		rollout_set(r, e, n_all > 0 && n_open == 0 ? ROLLOUT_DONE : ROLLOUT_RUNNING);
 }
 
+static bool has_key(struct rollout_run *r, const char *device)
+{
+	uint8_t key[DELEGATE_KEY_BYTES_MAX];
+
+	int n = r->c.world->mac_key(r->c.world->ctx, device, key, sizeof(key));
+	mem_wipe(key, sizeof(key));
+	return n > 0;
+}
+
 static void judge(struct rollout_run *r, const struct update *u, const struct device *d, struct selection *ret)
 {
 	const struct update_entry *e = entry_get(r, u->id, false);
 	struct selection_facts f = { .update = u, .device = d, .now = wall_now(), .retry_max = r->c.retry_max };
 
 	f.driver_known = job_run_has_driver(r->jobs, d->driver);
+	f.key_missing = d->proof == PROOF_MAC && !has_key(r, d->id);
 	f.images_ready = e && e->is_ready;
 	f.job = job_run_find(r->jobs, u->id, d->id);
 	f.other = job_run_open_of(r->jobs, d->id);

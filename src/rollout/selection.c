@@ -43,6 +43,9 @@ static void judge_device(const struct selection_facts *f, struct selection *s)
 		block(s, "enrolment", true, "the device is %s", device_state_name(d->state));
 	if (!f->driver_known)
 		block(s, "driver", false, "no driver named \"%s\" runs here", d->driver);
+	if (f->key_missing)
+		block(s, "proof", true, "it wants the gateway's proof (mac) and has no key for it: dormousectl devices credential %.63s --mac-key-file",
+		      d->id);
 }
 
 static void judge_fit(const struct selection_facts *f, struct selection *s)

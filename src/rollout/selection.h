@@ -12,6 +12,7 @@ struct selection_facts {
 	const struct update *update;
 	const struct device *device;
 	bool driver_known;                     /* a driver of the device's name runs */
+	bool key_missing;                      /* it wants our own proof, and there is no key for that */
 	bool images_ready;                     /* all files of the update were verified in this process */
 	const struct job *job;                 /* of this pair; NULL = none yet */
 	const struct job *other;               /* another open job of the device; NULL */

@@ -98,6 +98,9 @@ static void each_fact_alone_blocks_and_says_so(void **state)
 	x.f.driver_known = false;
 	only_block(&x, "driver");
 	x = good();
+	x.f.key_missing = true;
+	assert_true(only_block(&x, "proof")->is_wait);
+	x = good();
 	x.d.model.class_id[3] ^= 1; /* SU-15 */
 	only_block(&x, "model");
 	x = good();
