@@ -28,11 +28,12 @@ struct entry *entry_find(const struct intake *in, const char *id)
 	return e;
 }
 
+/* As far ahead of us as a responder's clock may be, ours may also have been set back. */
 struct wall intake_clock(const struct intake *in, bool *ret_bad)
 {
 	struct wall now = wall_now();
 
-	*ret_bad = wall_before(now, in->floor);
+	*ret_bad = wall_before(wall_add_ms(now, TRUST_SKEW_S_DEFAULT * 1000), in->floor);
 	return *ret_bad ? in->floor : now;
 }
 

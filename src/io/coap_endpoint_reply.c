@@ -229,14 +229,16 @@ static void drop_body(struct coap_response *res)
 
 static void send_response(struct exchange *x, struct coap_response *res, int64_t observe)
 {
-	struct coap_block want = x->has_block2 ? x->block2 : (struct coap_block){ .szx = COAP_SZX_MAX };
+	/* A diagnostic payload is no block of the body that was asked for. */
+	bool is_block = x->has_block2 && res->code < COAP_400_BAD_REQUEST;
+	struct coap_block want = is_block ? x->block2 : (struct coap_block){ .szx = COAP_SZX_MAX };
 	uint8_t block_buf[COAP_BLOCK_BYTES_MAX];
 	struct buf location = { 0 };
 	struct reply r;
 	int e;
 
 	reply_init(&r, res->code);
-	e = reply_fill(&r, res, &want, x->has_block2 && body_bytes(res) > 0, block_buf);
+	e = reply_fill(&r, res, &want, is_block && body_bytes(res) > 0, block_buf);
 	if (e < 0) {
 		if (e != -ERANGE)
 			log_line(LOG_WARNING, "coap: reading a body: %s", strerror(-e));

@@ -314,6 +314,15 @@ static void job_store(struct job_run *r, struct job_entry *e, enum job_state fro
 	db_end(r->c.db);
 }
 
+/* Nothing changes; but what changed before may still be on its way to the disk. */
+static void acknowledge(struct job_run *r, struct job_entry *e, delivery_done_fn *done, void *arg)
+{
+	if (e->n_pending || e->is_unsaved)
+		job_store_put(r->c.db, &e->j, done, arg); /* answered when that is there too */
+	else
+		done(arg, 0);
+}
+
 /* The one function that changes a job's state. */
 static int job_apply(struct job_run *r, struct job_entry *e, enum job_event ev, const char *reason, delivery_done_fn *done, void *arg)
 {
@@ -323,10 +332,8 @@ static int job_apply(struct job_run *r, struct job_entry *e, enum job_event ev, 
 	if (to < 0)
 		return -EPROTO;
 	if ((enum job_state)to == from) {
-		if (done && (e->n_pending || e->is_unsaved))
-			job_store_put(r->c.db, &e->j, done, arg); /* answered when the first of them is on the disk too */
-		else if (done)
-			done(arg, 0);
+		if (done)
+			acknowledge(r, e, done, arg);
 		return 0;
 	}
 	if (ev == JOB_EV_START)
@@ -571,13 +578,18 @@ static void on_report(void *ctx, const char *device, const struct node_report *r
 	enum job_event ev = job_event_from_report(rep->state, rep->result);
 	if (job_apply(r, e, ev, reason, done, arg) >= 0)
 		return;
-	/* It changes nothing any more (after a cancel, say) and is acknowledged; what the node runs is noted all the same. */
+	/* It changes nothing any more. A node that is not done yet hears that its update was cancelled: it must not install it. */
+	if (e->j.state == JOB_CANCELLED && (ev == JOB_EV_PROGRESS || ev == JOB_EV_TRANSFERRED)) {
+		done(arg, -ENOENT);
+		return;
+	}
+	/* Else it is acknowledged, and what the node runs is noted all the same. */
 	if (ev == JOB_EV_CONFIRMED) {
 		log_fields(EV_JOB_STATE, LOG_WARNING, ({ "GW_JOB", e->j.id }, { "GW_DEVICE", e->j.device }, { "GW_UPDATE", e->j.update }),
 			   "job %.12s of %s is %s, but the device installed the update", e->j.id, e->j.device, job_state_name(e->j.state));
 		note_installed(r, e);
 	}
-	done(arg, 0);
+	acknowledge(r, e, done, arg);
 }
 
 struct delivery_sink job_run_sink(struct job_run *r)

@@ -10,7 +10,7 @@
 #include "base/text.h"
 #include "trust/delegate.h"
 
-enum { SLICE_DEVICES = 200, BUSY_MS = 20, VERIFY_AGAIN_MS = 5000, FILES_MAX = UPDATE_IMAGES_MAX + 1, ENVELOPE_BYTES_MAX = SUIT_ENVELOPE_BYTES_MAX };
+enum { SLICE_DEVICES = 20, BUSY_MS = 20, VERIFY_AGAIN_MS = 5000, FILES_MAX = UPDATE_IMAGES_MAX + 1, ENVELOPE_BYTES_MAX = SUIT_ENVELOPE_BYTES_MAX };
 
 struct update_entry {                          /* what the rollout keeps of an update */
 	char id[UPDATE_ID_BYTES];
@@ -568,6 +568,11 @@ void rollout_run_begin(struct rollout_run *r)
 	r->has_begun = true;
 	for (const struct update *u = r->c.world->update_next(r->c.world->ctx, NULL); u; u = r->c.world->update_next(r->c.world->ctx, u->id))
 		rollout_update_changed(r, u);
+	/* What was on offer is so from the first request on: while its files are verified again its readers are told to wait. A node
+	 * that heard there was nothing would throw away what it has of it. */
+	for (const struct job *j = job_run_next(r->jobs, NULL); j; j = job_run_next(r->jobs, j->id))
+		if (job_is_open(j->state) && j->state != JOB_QUEUED)
+			job_run_start(r->jobs, j->id);
 }
 
 struct rollout_run *rollout_run_close(struct rollout_run *r)
