@@ -175,6 +175,22 @@ static void an_image_arrives_whole(void **state)
 	assert_int_equal(coap_call(f->session, &q, on_answer, f, NULL), -EINVAL);
 }
 
+/* 5.03 in the middle of a transfer must not become 4.00: one is waited for, the other given up. */
+static void an_error_for_a_later_block_is_that_error(void **state)
+{
+	struct fixture *f = *state;
+	struct coap_call_request q = a_get("value");
+
+	f->value_code = COAP_503_UNAVAILABLE;
+	q.from = 4096;
+	call(f, &q);
+	assert_got(f, COAP_503_UNAVAILABLE, "gone");
+	q.szx = 0;
+	q.from = 16;
+	call(f, &q);
+	assert_got(f, COAP_503_UNAVAILABLE, "gone");
+}
+
 /* RD-67: the handler's body differs at each run; a sequence of blocks does not. */
 static void blocks_of_a_made_body_are_one_snapshot(void **state)
 {
@@ -567,6 +583,7 @@ int main(void)
 		fixture_test(an_accept_that_cannot_be_met_is_4_06),
 		fixture_test(an_image_is_read_at_every_size_from_any_offset),
 		fixture_test(an_image_arrives_whole),
+		fixture_test(an_error_for_a_later_block_is_that_error),
 		fixture_test(blocks_of_a_made_body_are_one_snapshot),
 		fixture_test(an_etag_that_still_holds_gives_2_03),
 		fixture_test(a_location_comes_with_2_01),
