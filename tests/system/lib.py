@@ -5,6 +5,7 @@ listens on loopback with ports the kernel picks, so that tests can run side by s
 import hashlib
 import http.client
 import json
+import mmap
 import os
 import random
 import re
@@ -434,6 +435,35 @@ class Nodes:
             bad = SANITIZER.search(self.log_text())
             if bad:
                 raise Problem("sanitizer or assertion report of dormouse-node:\n" + self.log_text()[max(0, bad.start() - 500):bad.start() + 5000])
+
+
+class Fault:
+    """Makes a daemon's disk fail and its clock lie, at any moment: see fault_shim.c. Pass env() to the daemon."""
+
+    def __init__(self, folder, below):
+        self.file, self.below = os.path.join(folder, "fault"), below
+        with open(self.file, "wb") as f:
+            f.write(bytes(16))
+        self.map_file = open(self.file, "r+b")
+        self.map = mmap.mmap(self.map_file.fileno(), 16)
+
+    def env(self):
+        e = {"LD_PRELOAD": os.path.join(BUILD, "tests", "system", "libfault-shim.so"), "DORMOUSE_FAULT": self.file,
+             "DORMOUSE_FAULT_DIR": self.below}
+        if is_sanitized():
+            e["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
+        return e
+
+    def disk(self, error):
+        """An errno for everything that writes, or 0."""
+        self.map[0:4] = struct.pack("=i", error)
+
+    @property
+    def hits(self):
+        return struct.unpack("=i", self.map[4:8])[0]
+
+    def clock(self, seconds):
+        self.map[8:16] = struct.pack("=q", int(seconds) * 1000)
 
 
 # ---- raw CoAP, for packets that no client would send ----

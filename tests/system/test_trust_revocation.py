@@ -233,6 +233,15 @@ def test_an_answer_from_the_future_counts_for_nothing(site):
     assert site.daemon.get("status")["clock_ok"]
 
 
+def test_a_responder_whose_clock_is_ahead_does_not_make_ours_wrong(site):
+    node = site.nodes(1)
+    site.ocsp.age_s = -200  # within what a responder may be off
+    site.vendor.publish(2)
+    node.wait_sequence(2)
+    assert site.daemon.get("status")["clock_ok"]
+    good_after(site, node, 3)
+
+
 def test_a_responder_that_is_down_holds_until_it_is_back(site):
     node = site.nodes(1)
     site.ocsp.down()

@@ -258,7 +258,7 @@ class Ocsp:
         self.web = Web()
         self.pki = None
         self.certs, self.status, self.replay, self.asked = {}, {}, None, 0
-        self.life_s = 3600
+        self.life_s, self.age_s = 3600, 0
         self.web.put("ocsp", self._answer)
         self.web.put("ocsp/*", self._answer)
         self.url = self.web.url("ocsp")
@@ -290,7 +290,7 @@ class Ocsp:
         if cert is None:
             body = ocsp.OCSPResponseBuilder.build_unsuccessful(ocsp.OCSPResponseStatus.UNAUTHORIZED).public_bytes(serialization.Encoding.DER)
         else:
-            body = self.pki.ocsp_answer(cert, self.status.get(req.serial_number, "good"), life_s=self.life_s, nonce=nonce)
+            body = self.pki.ocsp_answer(cert, self.status.get(req.serial_number, "good"), age_s=self.age_s, life_s=self.life_s, nonce=nonce)
         h.reply(200, body, [("Content-Type", "application/ocsp-response")])
 
     def down(self):
