@@ -17,7 +17,8 @@
 enum { SIM_SECOND = 1000, SIM_MINUTE = 60 * SIM_SECOND, SIM_HOUR = 60 * SIM_MINUTE, SIM_DAY = 24 * SIM_HOUR };
 
 void sim_begin(uint64_t seed);
-/* Every timer and packet must be gone: what is left is a leak of the code under test. Returns the hash of all that happened. */
+/* Every timer but those of sim_at() must be gone: what is left is a leak of the code under test. Returns the hash of all that
+ * happened. */
 uint64_t sim_end(void);
 
 uint64_t sim_seed(void);
@@ -25,6 +26,7 @@ int64_t sim_now(void);                         /* virtual ms since sim_begin() *
 void sim_step_wall(int64_t ms);                /* somebody sets the clock; the monotonic one does not notice */
 void sim_note(uint64_t a, uint64_t b);         /* into the hash of the story */
 
+void sim_random_restart(void);                 /* after what draws once in a process: every story begins alike */
 uint64_t sim_random(uint64_t n);               /* 0 .. n-1 */
 int64_t sim_between(int64_t least, int64_t most);
 bool sim_chance(double p);
@@ -41,6 +43,8 @@ uint64_t sim_events(void);
 
 /* The process is killed: workers do no more work, their done functions still run when the pool is freed. */
 void sim_workers_die(void);
+/* From now on each work takes between half of it and so long; 0 = as usual, some ms. */
+void sim_workers_take(int64_t ms);
 
 /* Ends the program: a promise is broken. Says the seed and the virtual time. */
 void sim_fail(const char *file, int line, const char *fmt, ...) __attribute__((format(printf, 3, 4), noreturn));

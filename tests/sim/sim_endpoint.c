@@ -410,7 +410,7 @@ static void put_body(struct message *m, struct coap_response *res, const struct 
 	uint64_t total = res->reader.read ? res->reader.bytes : res->body.n;
 	size_t n;
 
-	if (req->has_block2)
+	if (req->has_block2 && m->code < COAP_400_BAD_REQUEST)
 		want = req->block2;
 	if (coap_block_cut(total, &want, &have, &n) < 0) {
 		m->code = COAP_400_BAD_REQUEST;
@@ -426,7 +426,7 @@ static void put_body(struct message *m, struct coap_response *res, const struct 
 		buf_clear(&m->payload);
 		return;
 	}
-	m->has_block2 = have.more || have.num > 0 || req->has_block2;
+	m->has_block2 = m->code < COAP_400_BAD_REQUEST && (have.more || have.num > 0 || req->has_block2);
 	m->block2 = have;
 	m->size2 = m->has_block2 ? total : 0;
 	if (!m->n_etag && m->has_block2 && !res->reader.read)

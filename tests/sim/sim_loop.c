@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 
 #include "base/mem.h"
 #include "base/random.h"
@@ -29,6 +30,13 @@ struct loop_timer {
 	size_t at;                             /* in the heap */
 };
 
+struct once {                                  /* of sim_at() */
+	struct once *prev, *next;
+	struct loop_timer *timer;
+	void (*fn)(void *ctx);
+	void *ctx;
+};
+
 static struct {
 	uint64_t seed, random, trace, n_events, orders;
 	int64_t now, wall_off;
@@ -38,22 +46,35 @@ static struct {
 	void (*after)(void *ctx);
 	void *after_ctx;
 	bool workers_are_dead;
+	int64_t work_ms;
 	struct loop own;                       /* of sim_at() */
+	struct once *onces;
 } sim;
 
 /* ---- the world ---- */
+
+void sim_random_restart(void)
+{
+	sim.random = sim.seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
+}
 
 void sim_begin(uint64_t seed)
 {
 	memset(&sim, 0, sizeof(sim));
 	sim.seed = seed;
-	sim.random = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
+	sim_random_restart();
 	sim.trace = UINT64_C(0xcbf29ce484222325);
 	sim.wall_off = INT64_C(1793440800000);         /* 2026-10-31T10:00Z at the start */
 }
 
 uint64_t sim_end(void)
 {
+	struct once *o, *next;
+
+	DL_FOREACH_SAFE(sim.onces, o, next) {
+		loop_timer_free(o->timer);
+		free(o);
+	}
 	SIM_CHECK(sim.n == 0, "%zu timers are still armed", sim.n);
 	free(sim.heap);
 	sim.heap = NULL;
@@ -301,19 +322,14 @@ int loop_run_for(struct loop *l, int64_t in_ms)
 	return was_stopped ? 0 : -ETIMEDOUT;
 }
 
-struct once {
-	struct loop_timer *timer;
-	void (*fn)(void *ctx);
-	void *ctx;
-};
-
 static void on_once(void *ctx)
 {
-	struct once o = *(struct once *)ctx;
+	struct once *o = ctx, copy = *o;
 
-	loop_timer_free(o.timer);
-	free(ctx);
-	o.fn(o.ctx);
+	DL_DELETE(sim.onces, o);
+	loop_timer_free(o->timer);
+	free(o);
+	copy.fn(copy.ctx);
 }
 
 void sim_at(int64_t in_ms, void (*fn)(void *ctx), void *ctx)
@@ -321,6 +337,7 @@ void sim_at(int64_t in_ms, void (*fn)(void *ctx), void *ctx)
 	struct once *o = NEW(struct once);
 
 	*o = (struct once){ .timer = loop_timer_new(&sim.own, on_once, o), .fn = fn, .ctx = ctx };
+	DL_APPEND(sim.onces, o);
 	loop_timer_set(o->timer, in_ms);
 }
 
@@ -385,6 +402,11 @@ void sim_workers_die(void)
 	sim.workers_are_dead = true;
 }
 
+void sim_workers_take(int64_t ms)
+{
+	sim.work_ms = ms;
+}
+
 int worker_submit(struct worker_pool *p, worker_fn *fn, worker_done_fn *done, void *arg)
 {
 	struct work *w;
@@ -396,6 +418,7 @@ int worker_submit(struct worker_pool *p, worker_fn *fn, worker_done_fn *done, vo
 	w = NEW(struct work);
 	*w = (struct work){ .pool = p, .timer = loop_timer_new(p->loop, on_work, w), .fn = fn, .done = done, .arg = arg, .next = p->jobs };
 	p->jobs = w;
-	loop_timer_set(w->timer, sim_chance(0.03) ? sim_between(1000, 5000) : sim_between(1, 60));
+	loop_timer_set(w->timer, sim.work_ms ? sim_between(sim.work_ms / 2, sim.work_ms) : sim_chance(0.03) ? sim_between(1000, 5000)
+													    : sim_between(1, 60));
 	return 0;
 }

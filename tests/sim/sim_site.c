@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "directory/map.h"
 #include "trust/verdict.h"
 
 enum { LOOK_MS = 20 * SIM_SECOND };
@@ -181,11 +182,11 @@ void site_start(struct site *s)
 
 static void put_down(struct site *s)
 {
-	s->is_up = false;
 	intake_stop(s->intake);
 	s->workers = worker_pool_free(s->workers);
 	sim_db_let_go(s->db);
 	db_flush(s->db);
+	s->is_up = false;
 	sim_db_set_committed(NULL, NULL);
 	s->rollout = rollout_run_close(s->rollout);
 	s->pull = s->pull->ops->close(s->pull);
@@ -332,6 +333,8 @@ void site_open(struct site *s, const struct site_config *c)
 	const char *shm = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
 
 	*s = (struct site){ .c = *c };
+	(void)map_hash("", 0);                 /* draws its secret once in a process */
+	sim_random_restart();
 	log_set_max_priority(getenv("DORMOUSE_SIM_LOG") ? LOG_DEBUG : LOG_EMERG);
 	(void)snprintf(s->dir, sizeof(s->dir), "%s/dormouse-sim-XXXXXX", shm); /* fits */
 	SIM_CHECK(mkdtemp(s->dir), "%s cannot be made", s->dir);

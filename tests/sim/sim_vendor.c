@@ -21,6 +21,8 @@ struct upstream {
 	struct site *site;
 };
 
+int upstream_reread(struct upstream *u, const char *source);
+
 void vendor_open(struct site *s)
 {
 	char error[200];
@@ -154,11 +156,16 @@ void upstream_payload_cancel(struct upstream_payload *p)
 	free(p);
 }
 
-int upstream_poll(struct upstream *u, const char *source)
+int upstream_reread(struct upstream *u, const char *source)
 {
 	for (size_t i = 0; i < u->site->n_releases; i++)
 		u->site->releases[i].taken_by = 0;
 	return 0;
+}
+
+int upstream_poll(struct upstream *u, const char *source)
+{
+	return upstream_reread(u, source);
 }
 
 /* A raw key has no revocation status to fetch. */

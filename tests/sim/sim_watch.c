@@ -228,8 +228,6 @@ void watch_committed(void *ctx)
 	struct site *s = ctx;
 
 	s->n_commits++;
-	if (!s->is_up)
-		return;
 	mark_jobs(s);
 	mark_updates(s);
 	mark_registrations(s);

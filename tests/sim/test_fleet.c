@@ -88,7 +88,7 @@ static void one_seed_gives_one_story(void **state)
 	assert_int_not_equal(two_days(8, 0.05), story);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_node_ends_on_the_right_image),
@@ -97,5 +97,7 @@ int main(void)
 		cmocka_unit_test(one_seed_gives_one_story),
 	};
 
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests_name("sim/fleet", tests, NULL, NULL);
 }
