@@ -59,8 +59,8 @@ static int parse_list(size_t n, size_t padding)
 	for (size_t i = 0; i < n; i++)
 		buf_add_str(&b, i ? ",1" : "1");
 	buf_add_u8(&b, ']');
-	if (padding > b.n)
-		memset(buf_grow(&b, padding - b.n), ' ', padding - b.n);
+	while (b.n < padding)
+		buf_add_u8(&b, ' ');
 	return json_parse(buf_span(&b), &doc, NULL, 0);
 }
 
