@@ -9,11 +9,13 @@ import mmap
 import os
 import random
 import re
+import select
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 import uuid
 
@@ -464,6 +466,60 @@ class Fault:
 
     def clock(self, seconds):
         self.map[8:16] = struct.pack("=q", int(seconds) * 1000)
+
+
+class Line:
+    """A slow line between a node and the gateway: passes datagrams on after delay_s each, or loses them while is_cut."""
+
+    def __init__(self, port, delay_s=0.01):
+        self.port_to, self.delay_s, self.is_cut, self.passed = port, delay_s, False, 0
+        self.listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.listener.bind(("127.0.0.1", 0))
+        self.uri = f"coap://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.ends = {}                          # our socket towards the gateway: the node's address
+        self.wake, self.waker = socket.socketpair()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        while True:
+            ready, _, _ = select.select([self.wake, self.listener, *self.ends], [], [])
+            if self.wake in ready:
+                return
+            for s in ready:
+                try:
+                    data, address = s.recvfrom(65536)
+                except OSError:  # refused: the daemon is down
+                    continue
+                if self.is_cut:
+                    continue
+                time.sleep(self.delay_s)  # the line's speed, not a wait for something
+                self.passed += 1
+                if s is self.listener:
+                    self.send(self.end_of(address), data)
+                else:
+                    self.listener.sendto(data, self.ends[s])
+
+    def send(self, s, data):
+        try:
+            s.send(data)
+        except OSError:
+            pass  # the daemon is down
+
+    def end_of(self, address):
+        for s, a in self.ends.items():
+            if a == address:
+                return s
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        s.connect(("127.0.0.1", self.port_to))
+        self.ends[s] = address
+        return s
+
+    def stop(self):
+        self.waker.send(b"x")
+        self.thread.join()
+        for s in (self.listener, self.wake, self.waker, *self.ends):
+            s.close()
 
 
 # ---- raw CoAP, for packets that no client would send ----
