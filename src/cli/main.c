@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/text.h"
 
 static const char default_api[] = "/run/dormouse/api.sock";
@@ -184,6 +185,7 @@ int main(int argc, char **argv)
 	};
 	int r = parse_global(&cli, argc, argv);
 
+	log_set_max_priority(LOG_ERR); /* how the loop does is no business of who asks */
 	if (r)
 		return r - 1;
 	if (!cli.api || !*cli.api)
