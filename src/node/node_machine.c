@@ -221,8 +221,8 @@ static void learn(struct node_machine *m, enum node_event ev, struct mono now)
 		m->is_registered = true;
 		m->registered_at = now;
 	}
-	if (m->state == NODE_REFRESH && (ev == NODE_EV_GONE || ev == NODE_EV_DENIED))
-		m->is_registered = false;
+	if (ev == NODE_EV_DENIED || (m->state == NODE_REFRESH && ev == NODE_EV_GONE))
+		m->is_registered = false;      /* also when a gateway that lost its memory does not know us */
 	m->n_updates += m->state == NODE_REPORT_SUCCESS && (ev == NODE_EV_OK || ev == NODE_EV_GONE);
 	m->n_failures += m->state == NODE_REPORT_FAILURE && (ev == NODE_EV_OK || ev == NODE_EV_GONE);
 }
