@@ -1,7 +1,6 @@
 #include "intake/intake.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <utlist.h>
@@ -10,12 +9,11 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "base/text.h"
-#include "codec/json.h"
 #include "intake/internal.h"
 #include "trust/freshness.h"
 
-enum { TICK_MS = 60 * 1000, BUSY_RETRY_MS = 200, STORE_RETRY_MS = 3000, ENVELOPE_LOOK_MS = 60 * 1000,
-       ENVELOPE_ASK_MS = 10 * 60 * 1000, PRUNE_MS = 12 * 3600 * 1000, AUDIT_VERDICT_BYTES_MAX = 24 * 1024 };
+enum { TICK_MS = 60 * 1000, BUSY_RETRY_MS = 200, ENVELOPE_LOOK_MS = 60 * 1000, ENVELOPE_ASK_MS = 10 * 60 * 1000,
+       PRUNE_MS = 12 * 3600 * 1000 };
 
 /* The build date is a time that has certainly come (RV-14). */
 static const int64_t build_floor_ms = 1735689600000; /* 2025-01-01 */
@@ -47,198 +45,6 @@ void intake_wake(struct intake *in, int64_t in_ms)
 		return;
 	in->wake_at = at;
 	loop_timer_set(in->timer, in_ms > 0 ? in_ms : 0);
-}
-
-/* ---- persisting: every change of an update goes through here ---- */
-
-static void audit_update(struct intake *in, const struct entry *e, const char *from, const char *who, struct span verdict)
-{
-	_cleanup_buf_ struct buf b = { 0 };
-	struct json_out o = json_writer(&b);
-	char hex[DIGEST_HEX_BYTES];
-
-	json_open_object(&o, NULL);
-	json_str(&o, "update", e->u.id);
-	json_str(&o, "from", from);
-	json_str(&o, "to", update_state_name(e->u.state));
-	json_uint(&o, "sequence", e->u.sequence);
-	json_str(&o, "source", e->u.source);
-	json_str(&o, "uri", e->u.uri);
-	json_str(&o, "envelope", digest_hex(&e->u.envelope, hex));
-	json_str(&o, "anchor", e->u.anchor);
-	json_bool(&o, "approved", e->u.approved);
-	json_str(&o, "who", who);
-	json_str(&o, "reason", e->u.reason);
-	if (verdict.n && verdict.n <= AUDIT_VERDICT_BYTES_MAX) /* the whole of it is with the update */
-		json_raw(&o, "verdict", verdict);
-	json_close_object(&o);
-	audit_log_append(in->c.audit, e->u.state_at, "update", e->u.id, buf_span(&b), NULL, NULL);
-}
-
-static bool is_live(const struct entry *e)
-{
-	return e->u.state == UPDATE_HELD || e->u.state == UPDATE_VERIFIED || e->u.state == UPDATE_AVAILABLE;
-}
-
-/* While it lives its files stay in the cache, also those that came before the last one did; afterwards they go when others
- * need the room. */
-static void pins_update(struct intake *in, struct entry *e)
-{
-	struct digest before[UPDATE_IMAGES_MAX + 1];
-	size_t n_before = e->n_pinned;
-
-	memcpy(before, e->pinned, sizeof(before));
-	e->n_pinned = 0;
-	if (is_live(e)) {
-		e->pinned[e->n_pinned++] = e->u.envelope;
-		for (size_t i = 0; i < e->u.n_images; i++)
-			e->pinned[e->n_pinned++] = e->u.images[i].digest;
-	}
-	for (size_t i = 0; i < e->n_pinned; i++)
-		image_cache_pin(in->c.images, &e->pinned[i]);
-	for (size_t i = 0; i < n_before; i++)
-		image_cache_unpin(in->c.images, &before[i]);
-}
-
-struct pending_update {
-	struct intake *intake;
-	char id[UPDATE_ID_BYTES];
-	enum update_state old, to;
-	bool is_approval;
-	struct buf verdict;
-	db_done_fn *done;
-	void *ctx;
-};
-
-static enum event_id event_of(enum update_state s)
-{
-	return s == UPDATE_REJECTED ? EV_UPDATE_REJECTED : s == UPDATE_RECALLED ? EV_UPDATE_RECALLED : EV_UPDATE_STATE;
-}
-
-static void supersede_older(struct intake *in, const struct entry *e);
-
-/* It is written again until the disk takes it; but an approval that was not stored was not given. */
-static void update_not_stored(struct intake *in, struct entry *e, struct pending_update *p, int error)
-{
-	log_event(EV_STORE_FAILED, LOG_ERR, "update %.12s: its state is not stored: %s", p->id, strerror(-error));
-	if (p->is_approval) {
-		e->u.approved = false;
-		e->u.approved_by[0] = 0;
-	}
-	if (!e->is_unsaved)
-		e->unsaved_from = p->old;
-	if (!e->unsaved_verdict.n) {
-		buf_done(&e->unsaved_verdict);
-		e->unsaved_verdict = p->verdict;
-		p->verdict = (struct buf){ 0 };
-	}
-	e->is_unsaved = true;
-	e->store_at = mono_add_ms(mono_now(), STORE_RETRY_MS);
-	intake_wake(in, STORE_RETRY_MS);
-}
-
-static void update_stored(void *ctx, int error)
-{
-	struct pending_update *p = ctx;
-	struct intake *in = p->intake;
-	struct entry *e = entry_find(in, p->id);
-
-	if (e && e->n_storing)
-		e->n_storing--;
-	if (e && error < 0)
-		update_not_stored(in, e, p, error);
-	if (e && !in->is_closing) {
-		/* Less trust acts even when the disk does not hold it; more trust waits for the disk. */
-		bool is_bad = e->u.state != UPDATE_AVAILABLE && e->u.state != UPDATE_VERIFIED;
-		if (is_bad || (error == 0 && e->u.state == p->to))
-			in->c.changed(in->c.ctx, &e->u, p->old);
-		if (e->u.state == UPDATE_VERIFIED)
-			payload_next(in, e);
-		if (p->is_approval && error == 0 && e->u.state == UPDATE_AVAILABLE)
-			supersede_older(in, e);
-	}
-	if (p->done)
-		p->done(p->ctx, error);
-	buf_done(&p->verdict);
-	free(p);
-}
-
-static void entry_store(struct intake *in, struct entry *e, enum update_state old, const char *who, struct span verdict,
-			db_done_fn *done, void *ctx)
-{
-	struct pending_update *p = NEW(struct pending_update);
-
-	*p = (struct pending_update){ .intake = in, .old = old, .to = e->u.state, .is_approval = e->is_approval_new, .done = done, .ctx = ctx };
-	memcpy(p->id, e->u.id, sizeof(p->id));
-	if (verdict.n) {
-		buf_add(&p->verdict, verdict);
-		buf_done(&e->unsaved_verdict);
-	} else {
-		p->verdict = e->unsaved_verdict;
-	}
-	e->unsaved_verdict = (struct buf){ 0 };
-	e->is_approval_new = e->is_unsaved = false;
-	e->n_storing++;
-	db_begin(in->c.db); /* the state and what the audit log says of it: both or neither */
-	audit_update(in, e, update_state_name(old), who, verdict);
-	update_store_put(in->c.db, &e->u, buf_span(&p->verdict), update_stored, p);
-	db_end(in->c.db);
-}
-
-static void say_state(const struct entry *e, enum update_state old)
-{
-	int priority = e->u.state == UPDATE_RECALLED || e->u.state == UPDATE_REJECTED || e->u.state == UPDATE_HELD ? LOG_WARNING : LOG_NOTICE;
-
-	log_fields(event_of(e->u.state), priority, ({ "GW_UPDATE", e->u.id }, { "GW_SOURCE", e->u.source },
-		   { "GW_STATE", update_state_name(e->u.state) }, { "GW_REASON", e->u.reason }), "update %.12s (sequence %llu): %s -> %s%s%s",
-		   e->u.id, (unsigned long long)e->u.sequence, update_state_name(old), update_state_name(e->u.state),
-		   e->u.reason[0] ? ": " : "", e->u.reason);
-}
-
-static void state_set(struct intake *in, struct entry *e, enum update_state to, const char *reason, const char *who, struct span verdict,
-		      db_done_fn *done, void *ctx)
-{
-	enum update_state old = e->u.state;
-
-	e->u.state = to;
-	e->u.state_at = wall_now();
-	(void)text_copy(e->u.reason, sizeof(e->u.reason), span_sub(span_str(reason), 0, sizeof(e->u.reason) - 1));
-	if (old != to)
-		say_state(e, old);
-	if (to != UPDATE_VERIFIED && to != UPDATE_AVAILABLE)
-		payload_cancel(e);
-	in->n_rejected += (to == UPDATE_REJECTED) - (old == UPDATE_REJECTED);
-	pins_update(in, e);
-	entry_store(in, e, old, who, verdict, done, ctx);
-}
-
-/* What is newer for the same thing takes the place of what is older, once it may be delivered itself. */
-static void supersede_older(struct intake *in, const struct entry *e)
-{
-	struct entry *o, *tmp;
-
-	HASH_ITER(hh, in->entries, o, tmp) {
-		if (o == e || !is_live(o) || o->u.sequence >= e->u.sequence || o->u.n_components == 0 || e->u.n_components == 0)
-			continue;
-		if (memcmp(&o->u.components[0], &e->u.components[0], sizeof(o->u.components[0])) == 0)
-			entry_set_state(in, o, UPDATE_SUPERSEDED, "superseded by %.12s with sequence %llu", e->u.id,
-					(unsigned long long)e->u.sequence);
-	}
-}
-
-void entry_set_state(struct intake *in, struct entry *e, enum update_state to, const char *fmt, ...)
-{
-	char reason[UPDATE_TEXT_BYTES];
-	va_list ap;
-
-	va_start(ap, fmt);
-	(void)vsnprintf(reason, sizeof(reason), fmt, ap); /* clipped for people */
-	va_end(ap);
-	if (!update_state_may(e->u.state, to) || (e->u.state == to && strcmp(reason, e->u.reason) == 0))
-		return;
-	state_set(in, e, to, reason, "", SPAN_NONE, NULL, NULL);
-	if (to == UPDATE_AVAILABLE && e->u.approved)
-		supersede_older(in, e);
 }
 
 /* ---- the sequence store (SU-12, SU-13) ---- */
@@ -327,7 +133,7 @@ static bool updates_make_room(struct intake *in)
 	if (HASH_COUNT(in->entries) < INTAKE_UPDATES_MAX)
 		return true;
 	HASH_ITER(hh, in->entries, e, tmp)
-		if (!is_live(e) && e->u.state != UPDATE_RECALLED && !e->is_judging && (!oldest || wall_before(e->u.state_at, oldest->u.state_at)))
+		if (!entry_is_live(e) && e->u.state != UPDATE_RECALLED && !e->is_judging && (!oldest || wall_before(e->u.state_at, oldest->u.state_at)))
 			oldest = e;
 	if (oldest)
 		entry_drop(in, oldest);
@@ -408,7 +214,7 @@ static void candidate_reject(struct candidate *c, struct judge_job *j)
 		log_fields(EV_UPDATE_EQUIVOCATION, LOG_ALERT, ({ "GW_UPDATE", id }, { "GW_SOURCE", c->source }),
 			   "two different manifests with sequence %llu were signed by the same vendor: %s", (unsigned long long)e->u.sequence, reason);
 	verdict_json(j->verdict, &v);
-	state_set(in, e, UPDATE_REJECTED, reason, "", buf_span(&v), on_candidate_stored, c);
+	entry_transition(in, e, UPDATE_REJECTED, reason, "", buf_span(&v), on_candidate_stored, c);
 }
 
 static void candidate_accept(struct candidate *c, struct judge_job *j)
@@ -455,7 +261,7 @@ static void candidate_accept(struct candidate *c, struct judge_job *j)
 		sequence_note(in, j);
 		e->was_accepted = true;
 	}
-	state_set(in, e, is_held ? UPDATE_HELD : UPDATE_VERIFIED, reason, "", buf_span(&v), on_candidate_stored, c);
+	entry_transition(in, e, is_held ? UPDATE_HELD : UPDATE_VERIFIED, reason, "", buf_span(&v), on_candidate_stored, c);
 	db_end(in->c.db);
 }
 
@@ -551,7 +357,7 @@ static void rejudged_rejected(struct intake *in, struct entry *e, const struct j
 	else if (!j->verdict->is_revoked && e->u.state == UPDATE_HELD)
 		to = UPDATE_REJECTED;
 	metric_add(METRIC_UPDATES_REJECTED, 1);
-	state_set(in, e, to, reason, "", verdict, NULL, NULL);
+	entry_transition(in, e, to, reason, "", verdict, NULL, NULL);
 }
 
 static void rejudged_good(struct intake *in, struct entry *e, const struct judge_job *j, struct span verdict)
@@ -562,16 +368,16 @@ static void rejudged_good(struct intake *in, struct entry *e, const struct judge
 	}
 	for (size_t i = 0; e->u.n_images == 0 && i < j->u.n_images; i++)
 		e->u.images[e->u.n_images++] = j->u.images[i];
-	pins_update(in, e);
+	entry_pin(in, e);
 	if (e->u.state == UPDATE_HELD && !e->was_accepted && is_rollback(in, j)) {
 		metric_add(METRIC_UPDATES_REJECTED, 1);
-		state_set(in, e, UPDATE_REJECTED, "SU-12 sequence number: a higher one was accepted while this was held", "", verdict, NULL, NULL);
+		entry_transition(in, e, UPDATE_REJECTED, "SU-12 sequence number: a higher one was accepted while this was held", "", verdict, NULL, NULL);
 	} else if (e->u.state == UPDATE_HELD) {
 		metric_add(METRIC_UPDATES_VERIFIED, 1);
 		db_begin(in->c.db); /* never one without the other (SU-13) */
 		sequence_note(in, j);
 		e->was_accepted = true;
-		state_set(in, e, UPDATE_VERIFIED, "", "", verdict, NULL, NULL);
+		entry_transition(in, e, UPDATE_VERIFIED, "", "", verdict, NULL, NULL);
 		db_end(in->c.db);
 	} else {
 		payload_next(in, e);
@@ -601,7 +407,7 @@ static void entry_judged(void *arg)
 	note_stored(in, j);
 	if (e)
 		e->is_judging = false;
-	if (e && is_live(e) && !in->is_closing) {
+	if (e && entry_is_live(e) && !in->is_closing) {
 		if (j->error < 0) {
 			envelope_lost(in, e, strerror(-j->error));
 		} else if (e->judge_again && j->verdict->outcome == TRUST_ACCEPTED) {
@@ -629,7 +435,7 @@ static void entry_judged(void *arg)
 
 void entry_judge_again(struct intake *in, struct entry *e)
 {
-	if (!is_live(e) || in->is_closing)
+	if (!entry_is_live(e) || in->is_closing)
 		return;
 	if (e->is_judging || !judge_start(in, NULL, e, entry_judged)) {
 		e->judge_again = true;
@@ -689,7 +495,7 @@ static void on_timer(void *ctx)
 	look_at_clock(in);
 	store_again(in, now);
 	HASH_ITER(hh, in->entries, e, tmp) {
-		if (!is_live(e))
+		if (!entry_is_live(e))
 			continue;
 		bool is_payload_due = e->retry_at.ms && !mono_before(now, e->retry_at);
 		if (e->u.has_use_before && wall_s(intake_clock(in, &bad)) >= e->u.use_before_s)
@@ -722,14 +528,14 @@ int intake_approve(struct intake *in, const char *id, const char *who, db_done_f
 
 	if (!e)
 		return -ENOENT;
-	if (e->u.approved || !is_live(e))
+	if (e->u.approved || !entry_is_live(e))
 		return -EALREADY;
 	e->u.approved = true;
 	e->u.approved_at = wall_now();
 	(void)text_copy(e->u.approved_by, sizeof(e->u.approved_by), span_sub(span_str(who), 0, sizeof(e->u.approved_by) - 1));
 	log_fields(EV_APPROVED, LOG_NOTICE, ({ "GW_UPDATE", id }), "update %.12s was approved by %s", id, e->u.approved_by);
 	e->is_approval_new = true;
-	state_set(in, e, e->u.state, e->u.state == UPDATE_AVAILABLE ? "" : e->u.reason, who, SPAN_NONE, done, ctx);
+	entry_transition(in, e, e->u.state, e->u.state == UPDATE_AVAILABLE ? "" : e->u.reason, who, SPAN_NONE, done, ctx);
 	return 0;
 }
 
@@ -747,7 +553,7 @@ int intake_recall(struct intake *in, const char *id, const char *who, const char
 	if (e->u.state == UPDATE_RECALLED || e->u.state == UPDATE_REJECTED)
 		return -EALREADY;
 	(void)snprintf(text, sizeof(text), "recalled by %.60s: %.150s", who, reason && reason[0] ? reason : "no reason given");
-	state_set(in, e, UPDATE_RECALLED, text, who, SPAN_NONE, done, ctx);
+	entry_transition(in, e, UPDATE_RECALLED, text, who, SPAN_NONE, done, ctx);
 	return 0;
 }
 
@@ -756,7 +562,7 @@ void intake_image_lost(struct intake *in, const struct digest *d)
 	struct entry *e, *tmp;
 
 	HASH_ITER(hh, in->entries, e, tmp) {
-		if (!is_live(e))
+		if (!entry_is_live(e))
 			continue;
 		if (digest_eq(&e->u.envelope, d)) {
 			envelope_lost(in, e, "damaged");
@@ -775,7 +581,7 @@ void intake_refresh(struct intake *in)
 	struct entry *e, *tmp;
 
 	HASH_ITER(hh, in->entries, e, tmp)
-		if (is_live(e))
+		if (entry_is_live(e))
 			entry_refresh(in, e, true);
 }
 
@@ -842,7 +648,7 @@ static int on_load_update(void *ctx, const struct update *u)
 	e->was_accepted = u->state == UPDATE_VERIFIED || u->state == UPDATE_AVAILABLE;
 	HASH_ADD_STR(in->entries, u.id, e);
 	in->n_rejected += u->state == UPDATE_REJECTED;
-	pins_update(in, e);
+	entry_pin(in, e);
 	return 0;
 }
 

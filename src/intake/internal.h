@@ -123,11 +123,20 @@ void floor_raise(struct intake *in, struct wall proof);
 void payload_next(struct intake *in, struct entry *e);
 void payload_cancel(struct entry *e);
 
+/* state.c: the one way to change an update's state: persist, then log and tell. */
+void entry_transition(struct intake *in, struct entry *e, enum update_state to, const char *reason, const char *who, struct span verdict,
+		      db_done_fn *done, void *ctx);
+/* The same when it may go there and is not there already, by nobody, with nothing to wait for. */
+void entry_set_state(struct intake *in, struct entry *e, enum update_state to, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/* Write it as it stands. */
+void entry_store(struct intake *in, struct entry *e, enum update_state old, const char *who, struct span verdict,
+		 db_done_fn *done, void *ctx);
+bool entry_is_live(const struct entry *e);
+void entry_pin(struct intake *in, struct entry *e);
+
 /* intake.c */
 void candidate_judge(struct candidate *c);
 void candidate_conclude(struct candidate *c, struct judge_job *j);
 void entry_judge_again(struct intake *in, struct entry *e);
-/* The one function that changes an update's state: persist, then log and tell. */
-void entry_set_state(struct intake *in, struct entry *e, enum update_state to, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 struct entry *entry_find(const struct intake *in, const char *id);
 void intake_wake(struct intake *in, int64_t in_ms);
