@@ -25,7 +25,7 @@ int text_parse_u64(struct span s, uint64_t max, uint64_t *ret, unsigned flags)
 	return 0;
 }
 
-static int nibble(uint8_t c)
+int text_hex_digit(uint8_t c)
 {
 	if (c >= '0' && c <= '9')
 		return c - '0';
@@ -41,10 +41,10 @@ int text_parse_hex(struct span s, uint8_t *ret, size_t n)
 	if (s.n % 2 || s.n / 2 != n)
 		return -EBADMSG;
 	for (size_t i = 0; i < s.n; i++)
-		if (nibble(s.p[i]) < 0)
+		if (text_hex_digit(s.p[i]) < 0)
 			return -EBADMSG;
 	for (size_t i = 0; i < n; i++)
-		ret[i] = (uint8_t)(nibble(s.p[2 * i]) << 4 | nibble(s.p[2 * i + 1]));
+		ret[i] = (uint8_t)(text_hex_digit(s.p[2 * i]) << 4 | text_hex_digit(s.p[2 * i + 1]));
 	return 0;
 }
 

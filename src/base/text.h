@@ -9,6 +9,7 @@ enum { TEXT_UUID_BYTES = 37 };
 
 /* Decimal digits only, the whole span; -ERANGE over max. */
 int text_parse_u64(struct span s, uint64_t max, uint64_t *ret, unsigned flags);
+int text_hex_digit(uint8_t c);                 /* its value; -1: not one */
 /* Lower or upper hex, exactly n bytes. */
 int text_parse_hex(struct span s, uint8_t *ret, size_t n);
 /* Hex of any even length up to max bytes; ret_n is the number of bytes. */

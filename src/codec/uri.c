@@ -20,16 +20,6 @@ static bool is_unreserved(uint8_t c)
 	return is_alpha(c) || is_digit(c) || (c && strchr("-._~", c));
 }
 
-static bool is_hex(uint8_t c)
-{
-	return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-}
-
-static uint8_t hex_value(uint8_t c)
-{
-	return is_digit(c) ? c - '0' : (c | 0x20) - 'a' + 10;
-}
-
 static uint8_t lower(uint8_t c)
 {
 	return c >= 'A' && c <= 'Z' ? c | 0x20 : c;
@@ -41,7 +31,7 @@ static bool chars_are_good(struct span s, const char *more, unsigned flags)
 	for (size_t i = 0; i < s.n; i++) {
 		uint8_t c = s.p[i];
 		if (c == '%') {
-			if (s.n - i < 3 || !is_hex(s.p[i + 1]) || !is_hex(s.p[i + 2]))
+			if (s.n - i < 3 || text_hex_digit(s.p[i + 1]) < 0 || text_hex_digit(s.p[i + 2]) < 0)
 				return false;
 			i += 2;
 		} else if (c >= 0x80) {
@@ -389,9 +379,9 @@ int uri_decode(struct span in, struct buf *ret)
 			buf_add_u8(ret, in.p[i]);
 			continue;
 		}
-		if (in.n - i < 3 || !is_hex(in.p[i + 1]) || !is_hex(in.p[i + 2]))
+		if (in.n - i < 3 || text_hex_digit(in.p[i + 1]) < 0 || text_hex_digit(in.p[i + 2]) < 0)
 			return -EBADMSG;
-		buf_add_u8(ret, (uint8_t)(hex_value(in.p[i + 1]) << 4 | hex_value(in.p[i + 2])));
+		buf_add_u8(ret, (uint8_t)(text_hex_digit(in.p[i + 1]) << 4 | text_hex_digit(in.p[i + 2])));
 		i += 2;
 	}
 	return buf_ok(ret) ? 0 : -EMSGSIZE;
@@ -434,7 +424,7 @@ static void add_unescaped(struct buf *b, struct span s, bool to_lower)
 			buf_add_u8(b, to_lower ? lower(s.p[i]) : s.p[i]);
 			continue;
 		}
-		uint8_t c = (uint8_t)(hex_value(s.p[i + 1]) << 4 | hex_value(s.p[i + 2]));
+		uint8_t c = (uint8_t)(text_hex_digit(s.p[i + 1]) << 4 | text_hex_digit(s.p[i + 2]));
 		if (is_unreserved(c))
 			buf_add_u8(b, to_lower ? lower(c) : c);
 		else

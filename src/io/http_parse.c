@@ -12,17 +12,6 @@ static bool is_token_char(unsigned char c)
 	return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c && strchr("!#$%&'*+-.^_`|~", c));
 }
 
-static int hex_value(unsigned char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* The request target */
 
 /* Percent-decoding in place; an encoded '/' or '\' would change the segments after the fact. */
@@ -33,8 +22,8 @@ static bool decode_path(char *s)
 	for (const char *p = s; *p; p++) {
 		unsigned char c = (unsigned char)*p;
 		if (c == '%') {
-			int hi = hex_value((unsigned char)p[1]);
-			int lo = hi < 0 ? -1 : hex_value((unsigned char)p[2]);
+			int hi = text_hex_digit((uint8_t)p[1]);
+			int lo = hi < 0 ? -1 : text_hex_digit((uint8_t)p[2]);
 			if (lo < 0)
 				return false;
 			c = (unsigned char)(hi << 4 | lo);
@@ -69,8 +58,8 @@ static bool decode_query_part(char *s)
 		if (c == '+') {
 			c = ' ';
 		} else if (c == '%') {
-			int hi = hex_value((unsigned char)p[1]);
-			int lo = hi < 0 ? -1 : hex_value((unsigned char)p[2]);
+			int hi = text_hex_digit((uint8_t)p[1]);
+			int lo = hi < 0 ? -1 : text_hex_digit((uint8_t)p[2]);
 			if (lo < 0)
 				return false;
 			c = (unsigned char)(hi << 4 | lo);
@@ -305,7 +294,7 @@ enum chunk_state { CHUNK_SIZE, CHUNK_EXTENSION, CHUNK_SIZE_LF, CHUNK_DATA, CHUNK
 
 static int chunk_size_char(struct http_chunks *c, uint8_t ch)
 {
-	int v = hex_value(ch);
+	int v = text_hex_digit(ch);
 
 	if (++c->n_line > HTTP_CHUNK_LINE_BYTES_MAX)
 		return -EBADMSG;
