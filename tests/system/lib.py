@@ -546,6 +546,24 @@ def coap_message(code, path="", payload=b"", kind=0, mid=1, token=b"", options=(
     return bytes(out) + (b"\xff" + payload if payload else b"")
 
 
+def coap_parse(data):
+    """(code, [(option number, value)], payload) of a message."""
+    at, number, options = 4 + (data[0] & 15), 0, []
+    while at < len(data) and data[at] != 0xff:
+        nibbles, fields = data[at], []
+        at += 1
+        for x in (nibbles >> 4, nibbles & 15):
+            if x == 13:
+                x, at = 13 + data[at], at + 1
+            elif x == 14:
+                x, at = 269 + int.from_bytes(data[at:at + 2], "big"), at + 2
+            fields.append(x)
+        number += fields[0]
+        options.append((number, data[at:at + fields[1]]))
+        at += fields[1]
+    return data[1], options, data[at + 1:]
+
+
 def udp(port, data, timeout=2.0, want=True):
     """Sends one datagram to loopback and gives the first answer, or None."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:

@@ -316,6 +316,7 @@ def test_a_damaged_database_is_set_aside(site, how):
     node = site.nodes(1)
     site.vendor.publish(2)
     node.wait_sequence(2)
+    lib.wait_for(lambda: [j["state"] for j in site.daemon.items("jobs")] == ["confirmed"], "the job is confirmed")
     site.daemon.stop()
     path = database(site.daemon)
     size = os.path.getsize(path)
