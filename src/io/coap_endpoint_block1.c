@@ -119,6 +119,19 @@ static bool has_room(struct exchange *x, size_t n)
 	return x->peer->block1_bytes + n <= c->block1_peer_bytes && x->e->block1_bytes + n <= c->block1_total_bytes;
 }
 
+/* Bodies that nobody has gone on with for a while give way, so that a flood of beginnings holds up nobody for long; one that is
+ * under way stays. */
+static bool make_room(struct exchange *x, const struct assembly *keep, size_t n)
+{
+	struct coap_endpoint *e = x->e;
+	struct mono now = mono_now();
+
+	while ((e->block1_bytes + n > e->c.block1_total_bytes || (!keep && e->n_assemblies >= ENDPOINT_ASSEMBLIES_MAX)) && e->assemblies &&
+	       e->assemblies != keep && mono_diff_ms(now, e->assemblies->touched) >= ENDPOINT_ASSEMBLY_YIELD_MS)
+		assembly_drop(e->assemblies);
+	return has_room(x, n);
+}
+
 static int add(struct exchange *x, struct assembly *a, struct buf *ret)
 {
 	size_t max = a->a.max;
@@ -127,6 +140,11 @@ static int add(struct exchange *x, struct assembly *a, struct buf *ret)
 	count(a);
 	switch (step) {
 	case COAP_ASSEMBLY_MORE:
+		if (!make_room(x, a, 0)) { /* its memory grows in larger steps than its blocks */
+			assembly_drop(a);
+			busy(x);
+			return 1;
+		}
 		touch(x->e, a);
 		go_on(x);
 		return 1;
@@ -187,13 +205,14 @@ int exchange_gather(struct exchange *x, struct buf *ret)
 	}
 	if (!a) {
 		assemblies_expire(x->e, mono_now());
+		(void)make_room(x, NULL, x->req.body.n); /* asked again below */
 		a = start(x, &key, max);
 	}
 	if (!a) {
 		busy(x);
 		return 1;
 	}
-	if (!has_room(x, x->req.body.n)) {
+	if (!make_room(x, a, x->req.body.n)) {
 		assembly_drop(a);
 		busy(x);
 		return 1;
