@@ -1,15 +1,13 @@
 #include "directory/credentials.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stddef.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "base/mem.h"
 #include "base/random.h"
 #include "base/text.h"
-#include "base/tmpfile.h"
+#include "config/secret.h"
 #include "directory/map.h"
 
 struct entry {
@@ -211,21 +209,6 @@ static void parse_file(struct credentials *cs, const char *file, struct span tex
 	mem_wipe(&c, sizeof(c));
 }
 
-static int check_file(const char *file, struct buf *error)
-{
-	struct stat st;
-
-	if (stat(file, &st) < 0) {
-		int e = -errno;
-		buf_printf(error, "%s: %s\n", file, strerror(-e));
-		return e;
-	}
-	if (S_ISREG(st.st_mode) && !(st.st_mode & 077))
-		return 0;
-	buf_printf(error, "%s: must be a file that nobody else may read (chmod 600)\n", file);
-	return -EINVAL;
-}
-
 int credentials_read(struct credentials *cs, const char *file, struct buf *error)
 {
 	struct credentials *fresh = credentials_new();
@@ -233,12 +216,7 @@ int credentials_read(struct credentials *cs, const char *file, struct buf *error
 	uint8_t *text = NULL;
 	size_t n = 0, before = error->n;
 
-	int r = file[0] ? check_file(file, error) : 0;
-	if (r >= 0 && file[0]) {
-		r = file_read(AT_FDCWD, file, CREDENTIALS_FILE_BYTES_MAX, &text, &n);
-		if (r < 0)
-			buf_printf(error, "%s: %s\n", file, strerror(-r));
-	}
+	int r = file[0] ? config_secret_read(file, &text, &n, error) : 0;
 	if (r >= 0)
 		parse_file(fresh, file, SPAN(text, n), error);
 	HASH_ITER(hh, fresh->entries, e, tmp) {

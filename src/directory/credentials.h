@@ -4,7 +4,7 @@
 #include "base/buf.h"
 #include "store/device_store.h"
 
-enum { CREDENTIALS_FILE_BYTES_MAX = 1024 * 1024, CREDENTIAL_KEY_BYTES_MIN = 16 };
+enum { CREDENTIAL_KEY_BYTES_MIN = 16 };
 
 struct credentials;
 

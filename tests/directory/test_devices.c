@@ -569,7 +569,7 @@ static void peoples_keys_come_from_a_file(void **state)
 	_cleanup_buf_ struct buf error = { 0 };
 	assert_int_equal(devices_read_credentials(w->ds, path, &error), -ENOENT);
 	write_file(path, "# people\n\nann admin 00112233445566778899aabbccddeeff\n  bob\tviewer 00112233445566778899aabbccddeeff0011\r\n", 0640);
-	assert_int_equal(devices_read_credentials(w->ds, path, &error), -EINVAL); /* others may viewer it */
+	assert_int_equal(devices_read_credentials(w->ds, path, &error), -EACCES); /* others may view it */
 	assert_int_equal(devices_roles(w->ds, "ann"), 0);
 	buf_clear(&error);
 	assert_int_equal(chmod(path, 0600), 0);
@@ -591,6 +591,9 @@ static void peoples_keys_come_from_a_file(void **state)
 	assert_int_equal(devices_read_credentials(w->ds, path, &error), 0);
 	assert_int_equal(devices_roles(w->ds, "ann"), ROLE_VIEWER);
 	assert_int_equal(devices_roles(w->ds, "bob"), 0);
+	assert_int_equal(devices_read_credentials(w->ds, "", &error), 0); /* no file any more */
+	assert_int_equal(devices_roles(w->ds, "ann"), 0);
+	assert_int_equal(devices_read_credentials(w->ds, path, &error), 0);
 	reopen(w);
 	assert_int_equal(devices_roles(w->ds, "ann"), 0); /* not in the store */
 	assert_int_equal(devices_roles(w->ds, "taken"), ROLE_DEVICE);
