@@ -418,7 +418,7 @@ def main():
     error = None
     try:
         demo.scenario()
-    except Failure as e:
+    except (Failure, OSError) as e:
         error = e
     except KeyboardInterrupt:
         error = "interrupted"
