@@ -101,5 +101,9 @@ void events_stream_serve(struct events_stream *s, struct http_exchange *x, const
 
 /* coap_admin.c: the same routes as CBOR below /admin, over coaps. */
 int coap_admin_open(struct admin *a);
+/* An answer's JSON as CBOR, item by item; ret goes bad when it is nested too deep. */
+void coap_admin_encode(const struct json_value *v, struct buf *ret);
+/* A request body as JSON: one flat map of text to text, integer or boolean. -EBADMSG. */
+int coap_admin_decode(struct span in, struct buf *ret);
 /* openapi.c */
 void openapi_render(struct buf *ret);

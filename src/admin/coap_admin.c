@@ -12,7 +12,7 @@
 enum { ADMIN_DEPTH_MAX = 12, ADMIN_PATH_BYTES = 512, ADMIN_BODY_BYTES_MAX = 4096 };
 
 /* Map keys as they come: the reader of this CBOR looks fields up by name. */
-static void cbor_put_json(struct buf *b, const struct json_value *v, unsigned depth)
+static void put_value(struct buf *b, const struct json_value *v, unsigned depth)
 {
 	int64_t i;
 
@@ -39,20 +39,24 @@ static void cbor_put_json(struct buf *b, const struct json_value *v, unsigned de
 	case JSON_KIND_ARRAY:
 		cbor_put_array(b, json_n(v));
 		for (size_t k = 0; k < json_n(v); k++)
-			cbor_put_json(b, json_at(v, k), depth + 1);
+			put_value(b, json_at(v, k), depth + 1);
 		break;
 	case JSON_KIND_OBJECT:
 		cbor_put_map(b, json_n(v));
 		for (const void *it = json_first(v); it; it = json_next(v, it)) {
 			cbor_put_str(b, json_iter_key(it));
-			cbor_put_json(b, json_iter_value(it), depth + 1);
+			put_value(b, json_iter_value(it), depth + 1);
 		}
 		break;
 	}
 }
 
-/* A request body: one flat map of text to text, integer or boolean, as JSON. */
-static int body_to_json(struct span in, struct buf *ret)
+void coap_admin_encode(const struct json_value *v, struct buf *ret)
+{
+	put_value(ret, v, 0);
+}
+
+int coap_admin_decode(struct span in, struct buf *ret)
 {
 	struct cbor c = cbor_reader(in);
 	struct json_out o = json_writer(ret);
@@ -142,7 +146,7 @@ static void face_reply(struct api_call *c, int status, const char *type, struct 
 				res.code = COAP_205_CONTENT;
 			res.content_format = COAP_CF_CBOR;
 			res.max_age_s = 0;
-			cbor_put_json(&res.body, root, 0);
+			coap_admin_encode(root, &res.body);
 		}
 		json_doc_free(doc);
 	}
@@ -194,7 +198,7 @@ static int on_admin(void *ctx, const struct coap_request *req, struct coap_respo
 		return coap_error(res, COAP_406_NOT_ACCEPTABLE, "answers are CBOR (60)");
 	if (!path_join(req, path))
 		return coap_error(res, COAP_404_NOT_FOUND, "no such resource");
-	if (req->body.n && (req->content_format != COAP_CF_CBOR || body_to_json(req->body, &json) < 0))
+	if (req->body.n && (req->content_format != COAP_CF_CBOR || coap_admin_decode(req->body, &json) < 0))
 		return coap_error(res, COAP_400_BAD_REQUEST, "the body is a CBOR map (60) of text to text or integer");
 	struct coap_face *f = NEW(struct coap_face);
 	f->answer = coap_defer(a->c.coap, req);
