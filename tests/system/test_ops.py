@@ -220,9 +220,10 @@ def test_sigterm_in_the_middle_of_everything(site):
     d = site.daemon
     site.nodes(4)
     for n in range(3):
-        site.vendor.publish(2 + n, image=lib.image_bytes(200000, n))
+        since = len(d.log_text())
+        site.vendor.publish(2 + n, image=lib.image_bytes(2000000, n))
         follower = subprocess.Popen(["curl", "-sN", "--unix-socket", d.sock, "http://localhost/api/v1/events"], stdout=subprocess.DEVNULL)
-        lib.wait_for(lambda: any(j["state"] == "transferring" for j in d.items("jobs")), "a transfer", 30, [d])
+        d.wait_log("-> transferring", since=since)
         d.stop(want=0)
         follower.wait(10)
         d.start()
