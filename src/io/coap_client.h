@@ -2,7 +2,7 @@
  * both ways (our own code, shared with the endpoint), ETag, Echo repeated once, Observe.
  * Used by dormouse-node and by sources. Loop thread only. */
 #pragma once
-#include "io/coap.h"
+#include "io/coap_endpoint.h"
 #include "io/loop.h"
 
 struct coap_client;
@@ -66,3 +66,20 @@ int coap_call(struct coap_session *s, const struct coap_call_request *req, coap_
 	      struct coap_call **ret);         /* ret may be NULL; fn is called at least once unless cancelled, never from inside */
 /* fn is not called again; an observation is cancelled at the server. Also allowed inside fn and block(). Not after the last result. */
 void coap_call_cancel(struct coap_call *c);
+
+/* ---- the other way: requests that arrive on a session of ours (RFC 7252 section 9.1) ----
+ *
+ * Small ones: a body or an answer of one datagram (a request with Block1 gets 4.13). A POST, PUT, DELETE, PATCH or iPATCH that is
+ * retransmitted is answered again without running the handler, while it is among the last COAP_SERVED_MAX of its session. */
+struct coap_served;                            /* a request whose answer comes later */
+
+enum { COAP_SERVED_MAX = 8 };
+
+/* From now on; NULL = nothing is served (4.04), as at the start. The handler fills res and returns COAP_HANDLER_DONE, or calls
+ * coap_session_defer() and returns COAP_HANDLER_LATER; a negative return is answered 5.00. req is borrowed for the call: of its peer,
+ * only secure, addr and port are set. A res with a reader is answered 5.00. */
+void coap_session_serve(struct coap_session *s, coap_handler_fn *fn, void *ctx);
+/* Inside the handler. NULL, to be answered at once: COAP_SERVED_MAX wait already. */
+struct coap_served *coap_session_defer(struct coap_session *s, const struct coap_request *req);
+/* Frees v, empties res. Sends nothing when the session was closed meanwhile. Once for each. */
+void coap_session_respond(struct coap_served *v, struct coap_response *res);

@@ -92,3 +92,38 @@ void coap_endpoint_changed_query(struct coap_endpoint *e, const char *path, stru
 /* Drop every unfinished body, observer and session of an authenticated identity (its credential was removed). Its requests get 4.01
  * from now on; the sessions end in the loop's next turn. */
 void coap_endpoint_forget(struct coap_endpoint *e, const char *identity);
+
+/* ---- requests of ours to those who talked to us (RFC 7252 section 9.1: either end of an association may ask) ----
+ *
+ * Over the session that the peer itself opened, from the port it talked to: nothing is opened, so a peer behind its own DTLS
+ * association is reached with its own keys. One datagram each way; no blocks. */
+struct coap_endpoint_call;
+
+enum { COAP_ENDPOINT_CALL_BYTES_MAX = 1024, COAP_ENDPOINT_CALLS_MAX = 256 };
+
+struct coap_endpoint_request {                 /* copied */
+	uint8_t method;                        /* enum coap_method */
+	const char *path;                      /* "mc" */
+	const char *const *query;              /* options, NULL-terminated; may be NULL */
+	int accept, content_format;            /* COAP_CF_NONE */
+	struct span body;                      /* at most COAP_ENDPOINT_CALL_BYTES_MAX */
+	bool is_non;                           /* NON instead of CON */
+	unsigned timeout_ms;                   /* for the answer, over all; 0 = until libcoap's retransmissions have ended and 30 s more */
+};
+
+struct coap_endpoint_result {
+	int error;                             /* 0; -ETIMEDOUT; -ECONNRESET (RST); -ENOTCONN (the session ended meanwhile); -ECANCELED
+						* (the endpoint goes) */
+	uint8_t code;                          /* when error == 0 */
+	int content_format;
+	struct span body;                      /* borrowed for the call */
+};
+
+typedef void coap_endpoint_call_fn(void *ctx, const struct coap_endpoint_result *res);
+
+/* session: coap_peer.session of the peer, as heard. fn is called exactly once unless cancelled, never from inside. -ENOTCONN no such
+ * session (any more); -EMSGSIZE; -ENOSPC over COAP_ENDPOINT_CALLS_MAX waiting; -EINVAL. ret may be NULL. */
+int coap_endpoint_call(struct coap_endpoint *e, uint64_t session, const struct coap_endpoint_request *q, coap_endpoint_call_fn *fn,
+		       void *ctx, struct coap_endpoint_call **ret);
+/* fn is not called. Not after fn was. */
+void coap_endpoint_call_cancel(struct coap_endpoint_call *c);
