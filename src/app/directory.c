@@ -52,7 +52,7 @@ void gateway_settings_apply(struct gateway *g, const struct config *c)
 
 	registry_set_limits(g->registry, &limits);
 	devices_set_open(g->devices, c->directory.open, c->directory.open_anywhere, c->directory.auto_enrol);
-	rd_coap_set(g->rd, c->directory.durable == CONFIG_DURABLE_COMMIT, c->directory.max_links_bytes);
+	rd_coap_set(g->rd, c->directory.durable == CONFIG_DURABLE_COMMIT, c->directory.max_links_bytes, c->directory.freshness_s);
 }
 
 static int coap_start(struct gateway *g, struct buf *error)
@@ -107,7 +107,8 @@ int gateway_directory_start(struct gateway *g, struct buf *error)
 						   .devices = g->devices, .path = c->directory.path,
 						   .lookup_ep_path = c->directory.lookup_ep_path, .lookup_res_path = c->directory.lookup_res_path,
 						   .durable = c->directory.durable == CONFIG_DURABLE_COMMIT,
-						   .max_links_bytes = c->directory.max_links_bytes }, &g->rd);
+						   .max_links_bytes = c->directory.max_links_bytes,
+						   .freshness_s = c->directory.freshness_s }, &g->rd);
 	if (r < 0)
 		buf_printf(error, "directory.path and the lookup paths: %s; each must be another path\n", strerror(-r));
 	return r;

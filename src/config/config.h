@@ -53,7 +53,7 @@ struct config {
 
 	struct {
 		char *path, *lookup_ep_path, *lookup_res_path;         /* RD-5 */
-		uint32_t max_endpoints, max_links, max_per_credential, grace_s, lifetime_default_s;
+		uint32_t max_endpoints, max_links, max_per_credential, grace_s, lifetime_default_s, freshness_s;
 		uint64_t max_links_bytes;
 		int durable;                   /* enum config_durable: 2.01 after the commit, or after memory */
 		bool open;                     /* plain CoAP may register (RD-86) */

@@ -376,6 +376,8 @@ int rd_coap_directory(void *ctx, const struct coap_request *req, struct coap_res
 
 	if (rd_refuse(rd, req, req->method == COAP_M_GET ? RD_LOOKUP : RD_REGISTER, res))
 		return COAP_HANDLER_DONE;
+	if (rd->c.freshness_s && rd->c.endpoint && req->method != COAP_M_GET && !coap_endpoint_fresh(rd->c.endpoint, req, rd->c.freshness_s, res))
+		return COAP_HANDLER_DONE;
 	if (rd->c.db)
 		db_begin(rd->c.db);
 	int r = dispatch(rd, req, res);
@@ -515,8 +517,9 @@ struct rd_coap *rd_coap_close(struct rd_coap *rd)
 	return NULL;
 }
 
-void rd_coap_set(struct rd_coap *rd, bool durable, uint64_t max_links_bytes)
+void rd_coap_set(struct rd_coap *rd, bool durable, uint64_t max_links_bytes, uint32_t freshness_s)
 {
+	rd->c.freshness_s = freshness_s;
 	rd->c.durable = durable;
 	rd->c.max_links_bytes = max_links_bytes;
 }

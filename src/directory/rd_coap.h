@@ -26,6 +26,7 @@ struct rd_coap_config {
 	const char *path, *lookup_ep_path, *lookup_res_path;   /* RD-5; path has at most 3 segments */
 	bool durable;                          /* answer after the commit, not before */
 	uint64_t max_links_bytes;              /* of one registration: Size1 in 4.13 */
+	uint32_t freshness_s;                  /* a change needs an Echo at most this old (RD-49); 0 = not asked for */
 	struct registry_time (*now)(void *ctx);        /* NULL = the clocks */
 	void *now_ctx;
 };
@@ -33,7 +34,7 @@ struct rd_coap_config {
 /* Takes over registry_set_changed(). -EINVAL path; -EEXIST a route is taken. */
 int rd_coap_open(const struct rd_coap_config *c, struct rd_coap **ret);
 struct rd_coap *rd_coap_close(struct rd_coap *rd);
-void rd_coap_set(struct rd_coap *rd, bool durable, uint64_t max_links_bytes);          /* after a reload */
+void rd_coap_set(struct rd_coap *rd, bool durable, uint64_t max_links_bytes, uint32_t freshness_s);    /* after a reload */
 
 /* What stands behind the routes; ctx is the struct rd_coap. */
 coap_handler_fn rd_coap_directory, rd_coap_lookup_ep, rd_coap_lookup_res;

@@ -13,7 +13,7 @@ import coapc
 import lib
 
 GET, POST, PUT, DELETE, FETCH = 1, 2, 3, 4, 5
-OBSERVE, CF, QUERY, ACCEPT, BLOCK2, BLOCK1, PROXY, SIZE1, ETAG = 6, 12, 15, 17, 23, 27, 35, 60, 4
+OBSERVE, CF, QUERY, ACCEPT, BLOCK2, BLOCK1, PROXY, SIZE1, ETAG, ECHO = 6, 12, 15, 17, 23, 27, 35, 60, 4, 252
 PACKETS = 20000
 
 
@@ -255,6 +255,32 @@ def test_endpoints_stop_at_the_limit(world):
     assert coapc.request(f"{d.coap}/rd/{one}", "delete").code == "2.02"
     assert Registrar(d.coap_port).run([b"newcomer", b"too-late"]) == {"2.01": 1, "5.03": 1}
     assert d.log_text().count("refused") < 20                                       # said, not shouted
+
+
+def test_changes_can_be_asked_to_be_fresh(world):
+    """RD-49: a change without an Echo, with another peer's, or with one grown old is not made; nodes repeat it by themselves."""
+    d = world.daemon({"directory": {"freshness_s": 2}})
+    message = lambda code, path, mid, options=(): lib.coap_message(code, path, b"</a>" if code == POST else b"", mid=mid,
+                                                                   options=[(CF, b"\x28"), (QUERY, b"ep=fresh")] + list(options))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as thief:
+        def ask(sock, data):
+            sock.settimeout(5 * lib.SLOW)
+            sock.sendto(data, ("127.0.0.1", d.coap_port))
+            code, options, _ = lib.coap_parse(sock.recv(2048))
+            return code, dict(options)
+
+        code, options = ask(s, message(POST, "rd", 1))
+        assert code == 0x81 and options[ECHO] and not d.items("endpoints")
+        echo = (ECHO, options[ECHO])
+        assert ask(thief, message(POST, "rd", 1, [echo]))[0] == 0x81                 # bound to the peer
+        code, options = ask(s, message(POST, "rd", 2, [echo]))
+        assert code == 0x41 and len(d.items("endpoints")) == 1
+        mid = iter(range(3, 10000))
+        lib.wait_for(lambda: ask(s, message(POST, "rd", next(mid), [echo]))[0] == 0x81, "the old Echo refused", 20, [d])
+        assert ask(s, message(DELETE, "rd/none", next(mid)))[0] == 0x81
+        assert ask(s, message(GET, "rd-lookup/ep", next(mid)))[0] == 0x45            # reading changes nothing
+    world.nodes(d, 2)
+    lib.wait_for(lambda: len(d.items("endpoints")) == 3, "the nodes", 30, [d])
 
 
 def test_one_credential_has_its_share(world):
