@@ -9,6 +9,7 @@
 #pragma once
 #include "base/buf.h"
 #include "base/time.h"
+#include "codec/mcast_geometry.h"
 #include "codec/mcast_message.h"
 #include "model/device.h"
 
@@ -18,7 +19,6 @@ enum {
 	MCAST_MEMBERS_MAX = 4096,
 	MCAST_SNAPSHOT_BYTES_MAX = 1024 * 1024,
 	MCAST_SNAPSHOT_VERSION = 1,
-	MCAST_FRAME_BYTES_MAX = 256,                   /* a frame without its MIC */
 	MCAST_MEMBER_NONE = -1,
 };
 
@@ -73,22 +73,22 @@ void mcast_link_profile(enum mcast_link_kind kind, unsigned routers, struct mcas
 const char *mcast_link_name(enum mcast_link_kind kind);                /* "802.15.4", "thread", "868", "ethernet" */
 int mcast_link_parse(struct span name);                                /* or -ENOTSUP */
 
-struct mcast_windows {                                 /* C11; length_ms 0: the group always listens */
+struct mcast_session_windows {                         /* C11; length_ms 0: the group always listens */
 	struct mono first;                             /* start of window 0 */
 	uint32_t length_ms, period_ms;
 	uint16_t count;                                /* 0: as many as the plan needs, and the carousel */
 };
 
 struct mcast_session_config {                          /* copied */
-	uint8_t sid[MCAST_SID_BYTES];                  /* session counter, big-endian, and 4 random bytes */
-	uint64_t size;                                 /* of the object, 1.. */
+	struct mcast_sid sid;
+	uint32_t size;                                 /* of the object, 1.. */
 	struct digest digest;
 	uint8_t gid;
 	uint16_t z, k;                                 /* k: see mcast_plan_k() */
 	uint8_t log2_e, alg;
 	uint32_t pace_ms;                              /* 0: the link's usual gap; never below its least */
 	struct mcast_link link;
-	struct mcast_windows windows;
+	struct mcast_session_windows windows;
 	uint16_t baseline_permille;                    /* lowest loss of the group's last five sessions; UINT16_MAX = none yet */
 	struct mcast_tuning tuning;
 	uint64_t seed;                                 /* of the only random choices (where a trim starts) */
@@ -151,11 +151,12 @@ struct mcast_member_view {
 /* ---- what the session asks for ---- */
 
 enum mcast_phase {                                     /* C14 */
-	MCAST_NEW, MCAST_SETUP, MCAST_ANNOUNCE, MCAST_SYSTEMATIC, MCAST_SAMPLE, MCAST_PROACTIVE, MCAST_STATUS, MCAST_REPAIR,
-	MCAST_UNICAST, MCAST_LAZY, MCAST_DONE, MCAST_ABORTED, MCAST_PHASE_COUNT,
+	MCAST_PHASE_NEW, MCAST_PHASE_SETUP, MCAST_PHASE_ANNOUNCE, MCAST_PHASE_SYSTEMATIC, MCAST_PHASE_SAMPLE, MCAST_PHASE_PROACTIVE,
+	MCAST_PHASE_STATUS, MCAST_PHASE_REPAIR, MCAST_PHASE_UNICAST, MCAST_PHASE_LAZY, MCAST_PHASE_DONE, MCAST_PHASE_ABORTED,
+	MCAST_PHASE_COUNT,
 };
 
-enum mcast_pause {                                     /* bits; C14's PAUSED is any of them */
+enum mcast_session_pause_reason {                      /* bits; C14's PAUSED is any of them */
 	MCAST_PAUSE_OPERATOR = 1,
 	MCAST_PAUSE_CREDIT = 2,                        /* nobody is heard */
 	MCAST_PAUSE_WINDOW = 4,                        /* between windows */
@@ -246,9 +247,8 @@ void mcast_session_persisted(struct mcast_session *s, uint32_t token);
 void mcast_session_yield(struct mcast_session *s, struct mono now);
 void mcast_session_pause(struct mcast_session *s, struct mono now);    /* by the operator */
 void mcast_session_resume(struct mcast_session *s, struct mono now);
-/* Sends END (1 abort, 2 replaced), hands every unfinished member back. Idempotent. */
-enum mcast_end_reason { MCAST_END_COMPLETE = 0, MCAST_END_ABORT = 1, MCAST_END_REPLACED = 2, MCAST_END_WINDOW = 3 };
-void mcast_session_abort(struct mcast_session *s, enum mcast_end_reason reason, struct mono now);
+/* Sends END (MCAST_END_ABORT or _REPLACED), hands every unfinished member back. Idempotent. */
+void mcast_session_abort(struct mcast_session *s, enum mcast_end reason, struct mono now);
 
 /* ---- views ---- */
 
@@ -257,7 +257,7 @@ enum mcast_frame_kind { MCAST_SENT_SYSTEMATIC, MCAST_SENT_PARITY, MCAST_SENT_TRI
 
 struct mcast_session_view {
 	enum mcast_phase phase;
-	unsigned paused;                               /* enum mcast_pause bits */
+	unsigned paused;                               /* enum mcast_session_pause_reason bits */
 	uint32_t members[MCAST_MEMBER_STATE_COUNT], n_members;
 	uint32_t n_generations, n_fragments;           /* G, F */
 	uint32_t position;                             /* systematic fragments sent */
