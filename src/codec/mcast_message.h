@@ -54,8 +54,8 @@ enum mcast_post { MCAST_POST_SETUP, MCAST_POST_PULL };
 int mcast_post_kind(struct span in);
 
 /* The geometry is checked (mcast_geometry_of()) and the table, when there, has its length. 0; -EBADMSG malformed, an item
- * missing or of another type; -ERANGE a value outside its limits (Z, K, E, alg, gid, port 0, pace, slot, lifetime, windows, an address
- * that is not multicast); -EMSGSIZE over a byte limit; -EFBIG too many generations. */
+ * missing or of another type; -ERANGE a value outside its limits (Z, K, E, gid, port 0, pace, slot, lifetime, windows, an address
+ * that is not multicast); an alg that is not known is left to the node's ack. -EMSGSIZE over a byte limit; -EFBIG too many generations. */
 int mcast_setup_decode(struct span in, struct mcast_setup *ret);
 /* Writes item 8 when table.n, 11 when has_key, 15 when envelope_path.n, 16 when has_slot, 17 when not the default. ret holds the key
  * then (in one allocation, nothing left behind by growing): wipe it before it goes. */
