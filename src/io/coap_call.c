@@ -21,45 +21,6 @@ static void fresh_token(struct coap_call *c, uint8_t ret[static CLIENT_TOKEN_BYT
 
 /* ---- building a request ---- */
 
-static int hex(char c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-static size_t unescape(struct span s, uint8_t *ret)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < s.n; i++) {
-		int hi = s.p[i] == '%' && i + 2 < s.n ? hex((char)s.p[i + 1]) : -1;
-		int lo = hi >= 0 ? hex((char)s.p[i + 2]) : -1;
-
-		ret[n++] = lo >= 0 ? (uint8_t)(hi << 4 | lo) : s.p[i];
-		i += lo >= 0 ? 2 : 0;
-	}
-	return n;
-}
-
-static bool add_path(coap_pdu_t *pdu, const char *path)
-{
-	struct span rest = span_str(path);
-	uint8_t segment[COAP_SEGMENT_BYTES_MAX];
-
-	if (rest.n > 0 && rest.p[0] == '/')
-		rest = span_sub(rest, 1, rest.n);
-	while (rest.n > 0) {
-		const uint8_t *end = memchr(rest.p, '/', rest.n);
-		struct span part = end ? SPAN(rest.p, (size_t)(end - rest.p)) : rest;
-
-		if (part.n > sizeof(segment))
-			return false;
-		if (!coap_lib_add_bytes(pdu, COAP_OPTION_URI_PATH, SPAN(segment, unescape(part, segment))))
-			return false;
-		rest = span_sub(rest, part.n + 1, rest.n);
-	}
-	return true;
-}
-
 static bool add_query(coap_pdu_t *pdu, const struct coap_call *c)
 {
 	const char *at = buf_str(&c->query);
@@ -129,7 +90,7 @@ static bool add_options(coap_pdu_t *pdu, const struct coap_call *c)
 
 	return (etag->n == 0 || c->downloading || coap_lib_add_bytes(pdu, COAP_OPTION_ETAG, SPAN(etag->b, etag->n))) &&
 	       add_observe(pdu, c) &&
-	       (!q->path || add_path(pdu, q->path)) &&
+	       (!q->path || coap_lib_add_path(pdu, q->path)) &&
 	       (q->content_format < 0 || !has_body(c) ||
 		coap_lib_add_uint(pdu, COAP_OPTION_CONTENT_FORMAT, (uint64_t)q->content_format)) &&
 	       add_query(pdu, c) &&
@@ -596,7 +557,7 @@ static void deregister(struct coap_call *c)
 	if (!pdu)
 		return;
 	if (!coap_add_token(pdu, sizeof(c->observe_token), c->observe_token) ||
-	    !coap_lib_add_uint(pdu, COAP_OPTION_OBSERVE, OBSERVE_CANCEL) || (c->q.path && !add_path(pdu, c->q.path)) ||
+	    !coap_lib_add_uint(pdu, COAP_OPTION_OBSERVE, OBSERVE_CANCEL) || (c->q.path && !coap_lib_add_path(pdu, c->q.path)) ||
 	    !add_query(pdu, c)) {
 		coap_delete_pdu(pdu);
 		return;

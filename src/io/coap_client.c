@@ -85,6 +85,7 @@ struct coap_client *coap_client_new(struct loop *l)
 	coap_context_set_block_mode(c->ctx, 0);
 	coap_register_response_handler(c->ctx, on_response);
 	coap_register_nack_handler(c->ctx, on_nack);
+	serve_setup(c->ctx);
 	c->io = loop_io_new(l, coap_context_get_coap_fd(c->ctx), LOOP_READ, on_readable, c);
 	c->bury = loop_timer_new(l, bury, c);
 	return c;
@@ -223,6 +224,7 @@ struct coap_session *coap_session_close(struct coap_session *s)
 	coap_session_set_app_data(s->s, NULL);
 	DL_DELETE(c->sessions, s);
 	calls_end(s, -ECANCELED);
+	serve_end(s);
 	LL_PREPEND(c->grave, s);
 	if (!c->turning)
 		loop_timer_set(c->bury, 0);

@@ -77,9 +77,9 @@ enum { COAP_SERVED_MAX = 8 };
 
 /* From now on; NULL = nothing is served (4.04), as at the start. The handler fills res and returns COAP_HANDLER_DONE, or calls
  * coap_session_defer() and returns COAP_HANDLER_LATER; a negative return is answered 5.00. req is borrowed for the call: of its peer,
- * only secure, addr and port are set. A res with a reader is answered 5.00. */
+ * only secure, addr and port are set. A body over 1024 bytes and a reader are answered 5.00; Location and Echo are not sent. */
 void coap_session_serve(struct coap_session *s, coap_handler_fn *fn, void *ctx);
-/* Inside the handler. NULL, to be answered at once: COAP_SERVED_MAX wait already. */
+/* Inside the handler, once. While COAP_SERVED_MAX wait, further requests get 5.03 by themselves. */
 struct coap_served *coap_session_defer(struct coap_session *s, const struct coap_request *req);
 /* Frees v, empties res. Sends nothing when the session was closed meanwhile. Once for each. */
 void coap_session_respond(struct coap_served *v, struct coap_response *res);

@@ -38,6 +38,10 @@ struct coap_session {
 	size_t n_key;
 	unsigned ack_ms, max_retransmit;
 	struct coap_call *calls;
+	coap_handler_fn *serve_fn;             /* NULL = nothing is served */
+	void *serve_ctx;
+	struct coap_served *served;            /* oldest first */
+	unsigned n_served;
 	struct coap_session *prev, *next;
 };
 
@@ -97,3 +101,7 @@ struct coap_call {
 bool call_on_response(struct coap_session *s, const coap_pdu_t *pdu);   /* false: nobody waits for it (RST) */
 void call_on_nack(struct coap_session *s, const coap_pdu_t *sent, coap_nack_reason_t reason);
 void calls_end(struct coap_session *s, int error);
+
+/* coap_serve.c */
+void serve_setup(coap_context_t *ctx);
+void serve_end(struct coap_session *s);

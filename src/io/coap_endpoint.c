@@ -1,6 +1,7 @@
 #include "io/coap_endpoint.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -182,6 +183,10 @@ static void on_request(coap_resource_t *resource, coap_session_t *session, const
 	struct exchange x = { .e = e, .response = response };
 
 	metric_add(METRIC_COAP_REQUESTS, 1);
+	if (coap_is_mcast(coap_session_get_addr_local(session))) { /* nothing here is meant for groups, and an answer would amplify */
+		exchange_withhold(&x);
+		return;
+	}
 	x.peer = peer_get(e, session);
 	peer_is_alive(x.peer);
 	exchange_parse(&x, pdu);
@@ -206,6 +211,14 @@ static int on_event(coap_session_t *session, const coap_event_t event)
 	return 0;
 }
 
+static coap_response_t on_response(coap_session_t *session, const coap_pdu_t *sent, const coap_pdu_t *received,
+				   const coap_mid_t mid)
+{
+	struct peer *p = coap_session_get_app_data(session);
+
+	return p && calls_on_response(p, received) ? COAP_RESPONSE_OK : COAP_RESPONSE_FAIL;
+}
+
 static void on_nack(coap_session_t *session, const coap_pdu_t *sent, const coap_nack_reason_t reason, const coap_mid_t mid)
 {
 	struct peer *p = coap_session_get_app_data(session);
@@ -215,6 +228,8 @@ static void on_nack(coap_session_t *session, const coap_pdu_t *sent, const coap_
 	if (p->probed && reason == COAP_NACK_RST && p->probe_mid == (uint16_t)mid)
 		peer_is_alive(p);
 	observers_on_nack(p, (uint16_t)mid);
+	if (sent)
+		calls_on_nack(p, sent, reason);
 }
 
 /* ---- the loop ---- */
@@ -316,7 +331,7 @@ static int find_socket(struct coap_endpoint *e, struct listener *l)
 {
 	int known[ENDPOINT_LISTEN_MAX];
 	socklen_t n = sizeof(l->addr.addr);
-	int bytes = (int)e->c.receive_buffer_bytes;
+	int bytes = (int)e->c.receive_buffer_bytes, none = 0;
 	char text[COAP_ADDR_TEXT_BYTES];
 
 	for (size_t i = 0; i < e->n_listener; i++)
@@ -327,6 +342,9 @@ static int find_socket(struct coap_endpoint *e, struct listener *l)
 	if (getsockname(l->fd, &l->addr.addr.sa, &n) < 0)
 		return -errno;
 	l->addr.size = n;
+	/* By default a socket on any address hears every group that any program of this machine has joined. */
+	(void)setsockopt(l->fd, IPPROTO_IP, IP_MULTICAST_ALL, &none, sizeof(none)); /* on_request() looks again */
+	(void)setsockopt(l->fd, IPPROTO_IPV6, IPV6_MULTICAST_ALL, &none, sizeof(none));
 	/* Past net.core.rmem_max only with CAP_NET_ADMIN; less than asked for is no error. */
 	if (setsockopt(l->fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)) < 0)
 		(void)setsockopt(l->fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
@@ -432,6 +450,7 @@ static int open_context(struct coap_endpoint *e)
 	coap_context_set_max_handshake_sessions(e->ctx, e->c.max_handshakes);
 	coap_register_event_handler(e->ctx, on_event);
 	coap_register_nack_handler(e->ctx, on_nack);
+	coap_register_response_handler(e->ctx, on_response);
 	add_resources(e);
 	return listen_all(e);
 }
@@ -449,6 +468,7 @@ struct coap_endpoint *coap_endpoint_new(struct loop *l, const struct coap_endpoi
 	e->c = *c;
 	set_defaults(&e->c);
 	e->burst = 1;
+	e->tokens = random_u64();
 	e->dedup = coap_dedup_new(ENDPOINT_DEDUP_ENTRIES_MAX, ENDPOINT_DEDUP_BYTES_MAX);
 	e->snapshots = coap_snapshots_new(ENDPOINT_SNAPSHOTS_MAX, ENDPOINT_SNAPSHOT_BYTES_MAX);
 	random_bytes(e->echo_key, sizeof(e->echo_key));
@@ -471,6 +491,7 @@ struct coap_endpoint *coap_endpoint_free(struct coap_endpoint *e)
 {
 	if (!e)
 		return NULL;
+	e->closing = true;
 	e->io = loop_io_free(e->io);
 	e->notify = loop_timer_free(e->notify);
 	e->sweep = loop_timer_free(e->sweep);
@@ -479,6 +500,7 @@ struct coap_endpoint *coap_endpoint_free(struct coap_endpoint *e)
 	if (e->ctx) {
 		coap_register_event_handler(e->ctx, NULL);
 		coap_register_nack_handler(e->ctx, NULL);
+		coap_register_response_handler(e->ctx, NULL);
 	}
 	while (e->peers)
 		peer_drop(e->peers);

@@ -21,6 +21,7 @@ struct peer *peer_get(struct coap_endpoint *e, coap_session_t *session)
 		p->key.session = p->p.session;
 	endpoint_identify(session, &p->p);
 	DL_APPEND(e->peers, p);
+	HASH_ADD(hh, e->by_session, p.session, sizeof(p->p.session), p);
 	coap_session_set_app_data(session, p);
 	metric_add(METRIC_COAP_SESSIONS, 1);
 	return p;
@@ -41,6 +42,7 @@ void peer_end(struct peer *p)
 	peer_is_alive(p); /* no longer asked, at any rate */
 	observers_drop_peer(p);
 	deferred_drop_peer(p);
+	calls_drop_peer(p);
 	while (p->assemblies)
 		assembly_drop(p->assemblies);
 	coap_snapshots_forget(p->e->snapshots, p->p.session);
@@ -51,6 +53,7 @@ void peer_drop(struct peer *p)
 	peer_end(p);
 	coap_session_set_app_data(p->session, NULL);
 	DL_DELETE(p->e->peers, p);
+	HASH_DELETE(hh, p->e->by_session, p);
 	metric_add(METRIC_COAP_SESSIONS, -1);
 	free(p);
 }

@@ -69,7 +69,10 @@ struct peer {
 	struct assembly *assemblies;
 	size_t block1_bytes;
 	unsigned n_assemblies, n_observers, n_deferred;
+	struct coap_endpoint_call *calls;
+	bool no_calls;                         /* they are being ended */
 	struct peer *prev, *next;
+	UT_hash_handle hh;                     /* by p.session */
 };
 
 /* What is sent. Spans are borrowed. */
@@ -178,7 +181,9 @@ struct coap_endpoint {
 	void (*heard_fn)(void *ctx, const struct coap_peer *peer);
 	void *heard_ctx;
 	uint64_t next_session;
-	struct peer *peers;
+	struct peer *peers, *by_session;
+	uint64_t tokens;                       /* of our own requests */
+	size_t n_calls;
 	struct exchange *current;              /* whose handler runs */
 	struct coap_dedup *dedup;
 	struct coap_snapshots *snapshots;
@@ -263,6 +268,11 @@ void deferred_duplicate(struct exchange *x);            /* a request came again 
 void deferred_discard(struct coap_deferred *d);         /* unanswered */
 void deferred_drop_peer(struct peer *p);
 void deferred_orphan(struct coap_endpoint *e);
+
+/* coap_endpoint_call.c */
+bool calls_on_response(struct peer *p, const coap_pdu_t *pdu);          /* false: nobody waits for it (RST) */
+void calls_on_nack(struct peer *p, const coap_pdu_t *sent, coap_nack_reason_t reason);
+void calls_drop_peer(struct peer *p);
 
 /* coap_endpoint_core.c: the handler of /.well-known/core; ctx is the endpoint. */
 int endpoint_core_handler(void *ctx, const struct coap_request *req, struct coap_response *res);

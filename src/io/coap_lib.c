@@ -251,6 +251,45 @@ bool coap_lib_add_bytes(coap_pdu_t *pdu, coap_option_num_t number, struct span v
 	return coap_add_option(pdu, number, value.n, value.p) != 0;
 }
 
+static int hex(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+static size_t unescape(struct span s, uint8_t *ret)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < s.n; i++) {
+		int hi = s.p[i] == '%' && i + 2 < s.n ? hex((char)s.p[i + 1]) : -1;
+		int lo = hi >= 0 ? hex((char)s.p[i + 2]) : -1;
+
+		ret[n++] = lo >= 0 ? (uint8_t)(hi << 4 | lo) : s.p[i];
+		i += lo >= 0 ? 2 : 0;
+	}
+	return n;
+}
+
+bool coap_lib_add_path(coap_pdu_t *pdu, const char *path)
+{
+	struct span rest = span_str(path);
+	uint8_t segment[COAP_SEGMENT_BYTES_MAX];
+
+	if (rest.n > 0 && rest.p[0] == '/')
+		rest = span_sub(rest, 1, rest.n);
+	while (rest.n > 0) {
+		const uint8_t *end = memchr(rest.p, '/', rest.n);
+		struct span part = end ? SPAN(rest.p, (size_t)(end - rest.p)) : rest;
+
+		if (part.n > sizeof(segment))
+			return false;
+		if (!coap_lib_add_bytes(pdu, COAP_OPTION_URI_PATH, SPAN(segment, unescape(part, segment))))
+			return false;
+		rest = span_sub(rest, part.n + 1, rest.n);
+	}
+	return true;
+}
+
 struct span coap_lib_option(const coap_opt_t *opt)
 {
 	return SPAN(coap_opt_value(opt), coap_opt_length(opt));

@@ -43,5 +43,7 @@ bool coap_lib_is_local(const coap_address_t *addr);
 
 bool coap_lib_add_uint(coap_pdu_t *pdu, coap_option_num_t number, uint64_t value);
 bool coap_lib_add_bytes(coap_pdu_t *pdu, coap_option_num_t number, struct span value);
+/* The segments of "a/b", percent-decoded, as Uri-Path options. */
+bool coap_lib_add_path(coap_pdu_t *pdu, const char *path);
 struct span coap_lib_option(const coap_opt_t *opt);
 uint64_t coap_lib_uint(const coap_opt_t *opt);

@@ -1,6 +1,6 @@
 /* io/coap_multicast.h - the multicast data plane (man/dormouse-multicast.7): frames as NON POST /m without a token, sent to a group
- * from a datagram socket of their own and received on another. No sessions, no answers, ever; libcoap only builds and reads the
- * messages. Nothing here knows what a frame means.
+ * from a datagram socket of their own and received on another. No sessions, no answers, ever, and no libcoap: the message has one
+ * shape. Nothing here knows what a frame means.
  *
  * The same code takes a unicast address, which is neither joined nor given a scope (tests on loopback); who reads a configuration
  * refuses those with coap_multicast_is_group(). Loop thread. */
