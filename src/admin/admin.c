@@ -160,7 +160,6 @@ static void on_request(void *ctx, struct http_exchange *x, const struct http_req
 	unsigned roles;
 	char who[API_WHO_BYTES];
 
-	metric_add(METRIC_HTTP_REQUESTS, 1);
 	if (!http_who(a, x, req, &roles, who)) {
 		admin_log_refused(a, req->peer, "an HTTP request without a valid token of");
 		http_reply_header(x, "WWW-Authenticate", "Bearer");

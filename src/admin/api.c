@@ -22,6 +22,7 @@ static const struct api_route api_routes[] = {
 	{ HTTP_POST, "devices/{id}/state", ADMIN, HTTP_ONLY, api_device_state, API_OK, "Enrol, quarantine or retire a device", .body = "state:string" },
 	{ HTTP_GET, "endpoints", VIEW, BOTH, api_endpoints_list, API_LIST, "Active registrations (RFC 9176)" },
 	{ HTTP_GET, "endpoints/{location}", VIEW, BOTH, api_endpoint_show, API_ITEM, "One registration with its links" },
+	{ HTTP_DELETE, "endpoints/{location}", ADMIN, HTTP_ONLY, api_endpoint_delete, API_OK, "Remove a registration; its endpoint may register again" },
 	{ HTTP_GET, "credentials", ADMIN, HTTP_ONLY, api_credentials_list, API_LIST, "Identities and their roles, without secrets" },
 	{ HTTP_PUT, "credentials/{identity}", ADMIN, HTTP_ONLY, api_credential_put, API_OK, "Set the key of an identity",
 	  .body = "secret_hex:string kind:string device:string roles:array" },
@@ -85,6 +86,18 @@ static bool route_matches(const char *route, const char *path, struct api_call *
 	return !*route && !*path;
 }
 
+/* ?limit= of a list; false: it is there and wrong. */
+static bool limit_parse(struct api_call *c, size_t *ret)
+{
+	const char *limit = c->query(c, "limit");
+	uint64_t n = API_LIMIT_DEFAULT;
+
+	if (limit && (text_parse_u64(span_str(limit), API_LIMIT_MAX, &n, 0) < 0 || n == 0))
+		return false;
+	*ret = n;
+	return true;
+}
+
 void api_run(struct api_call *c, const char *path)
 {
 	c->allow = 0;
@@ -95,12 +108,13 @@ void api_run(struct api_call *c, const char *path)
 		c->allow |= r->method;
 		if (r->method != c->method)
 			continue;
-		if (!(c->roles & r->role) && !(c->roles & ROLE_ADMIN)) {
+		if (!(c->roles & r->role) && !(c->roles & ROLE_ADMIN))
 			api_reply_problem(c, 403, "this needs the %s role; use the Unix socket, or a token (http.token_file)",
 					  r->role == ROLE_ADMIN ? "admin" : "viewer");
-			return;
-		}
-		r->fn(c);
+		else if (r->answer == API_LIST && !limit_parse(c, &c->limit))
+			api_reply_problem(c, 400, "limit= is a number from 1 to %d", API_LIMIT_MAX);
+		else
+			r->fn(c);
 		return;
 	}
 	if (c->allow)
@@ -138,6 +152,7 @@ void api_reply_problem(struct api_call *c, int status, const char *fmt, ...)
 	va_end(ap);
 	json_open_object(&o, NULL);
 	json_str(&o, "type", "about:blank");
+	json_str(&o, "title", http_status_title(status));
 	json_int(&o, "status", status);
 	json_str(&o, "detail", detail);
 	json_close_object(&o);
@@ -166,12 +181,7 @@ const char *api_after(struct api_call *c)
 
 void api_list_begin(struct api_call *c, struct api_list *l)
 {
-	const char *limit = c->query(c, "limit");
-	uint64_t n;
-
-	*l = (struct api_list){ .limit = API_LIMIT_DEFAULT };
-	if (limit && text_parse_u64(span_str(limit), API_LIMIT_MAX, &n, 0) == 0 && n > 0)
-		l->limit = n;
+	*l = (struct api_list){ .limit = c->limit };
 	l->o = json_writer(&l->b);
 	json_open_object(&l->o, NULL);
 	json_open_array(&l->o, "items");

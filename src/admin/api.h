@@ -33,6 +33,7 @@ struct api_call {
 	const struct json_value *body;         /* NULL = none */
 	struct json_doc *doc;
 	const char *(*query)(struct api_call *c, const char *key);     /* NULL = absent */
+	size_t limit;                          /* of a list: ?limit=, checked */
 	void (*reply)(struct api_call *c, int status, const char *type, struct span body);     /* frees what is the face's */
 	void *face;                            /* of the face that made the call */
 	unsigned allow;                        /* enum http_method bits: what the path knows, when answering 405 */
@@ -81,13 +82,14 @@ const char *api_after(struct api_call *c);     /* the ?after= key; NULL = from t
 void api_put_wall(struct json_out *o, const char *key, struct wall t);         /* RFC 3339, or null for zero */
 
 /* api_updates.c */
+void api_reply_no_update(struct api_call *c, const char *prefix, int error);   /* of intake_update_find() */
 api_fn api_updates_list, api_update_show, api_update_verdict, api_update_approve, api_update_recall, api_images_list, api_revocation_refresh;
 /* api_jobs.c */
 int api_job_find(struct admin *a, const char *prefix, const struct job **ret);     /* 0, -ENOENT, -ENOTUNIQ */
 api_fn api_jobs_list, api_job_show, api_job_retry, api_job_cancel, api_rollouts_list, api_rollout_show, api_why_not;
 /* api_devices.c */
 api_fn api_devices_list, api_device_show, api_device_put, api_device_delete, api_device_state, api_endpoints_list, api_endpoint_show,
-	api_credentials_list, api_credential_put, api_credential_delete;
+	api_endpoint_delete, api_credentials_list, api_credential_put, api_credential_delete;
 /* api_system.c */
 api_fn api_status, api_health, api_sources_list, api_source_poll, api_reload, api_audit_list, api_audit_checkpoint, api_audit_prove, api_audit_key;
 /* events_stream.c */

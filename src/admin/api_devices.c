@@ -61,11 +61,16 @@ void api_devices_list(struct api_call *c)
 	const struct devices *ds = c->admin->c.devices;
 	const char *state = c->query(c, "state");
 	const struct device *last = NULL;
+	enum device_state wanted = DEVICE_SEEN;
 	struct api_list l;
 
+	if (state && device_state_parse(span_str(state), &wanted) < 0) {
+		api_reply_problem(c, 400, "state= is seen, enrolled, quarantined or retired");
+		return;
+	}
 	api_list_begin(c, &l);
 	for (const struct device *d = devices_next(ds, api_after(c)); d; d = devices_next(ds, d->id)) {
-		if (state && strcmp(state, device_state_name(d->state)) != 0)
+		if (state && d->state != wanted)
 			continue;
 		if (api_list_full(&l)) {
 			(void)text_copy(l.next, sizeof(l.next), span_str(last->id)); /* ids fit */
@@ -275,6 +280,13 @@ void api_endpoint_show(struct api_call *c)
 	}
 	put_endpoint(&o, reg, true);
 	api_reply_json(c, 200, &b);
+}
+
+/* An endpoint that lives registers again: this is for those that do not, and for their places in the directory. */
+void api_endpoint_delete(struct api_call *c)
+{
+	if (registry_remove(c->admin->c.registry, span_str(c->param[0]), NULL, api_reply_stored, c) < 0)
+		api_reply_problem(c, 404, "no registration \"%.40s\"", c->param[0]);
 }
 
 /* ---- credentials: secrets go in, never out ---- */

@@ -37,7 +37,13 @@ void api_jobs_list(struct api_call *c)
 	const char *update = c->query(c, "update"), *device = c->query(c, "device"), *state = c->query(c, "state");
 	struct api_list l;
 	const struct job *last = NULL;
+	enum job_state s;
 
+	if (state && strcmp(state, "open") != 0 && job_state_parse(span_str(state), &s) < 0) {
+		api_reply_problem(c, 400, "state= is open, or a state of a job: queued, offered, transferring, transferred, applying, deferred, "
+				  "confirmed, failed, reverted, cancelled");
+		return;
+	}
 	api_list_begin(c, &l);
 	for (const struct job *j = job_run_next(r, api_after(c)); j; j = job_run_next(r, j->id)) {
 		if (!job_wanted(j, update, device, state))
@@ -181,8 +187,13 @@ void api_why_not(struct api_call *c)
 		api_reply_problem(c, 400, "give device= and update=");
 		return;
 	}
-	if (intake_update_find(c->admin->c.intake, update, &u) < 0 || rollout_why_not(c->admin->c.rollout, device, u->id, &s) < 0) {
-		api_reply_problem(c, 404, u ? "no such device" : "no such update (a unique prefix of at least 6 digits will do)");
+	int r = intake_update_find(c->admin->c.intake, update, &u);
+	if (r < 0) {
+		api_reply_no_update(c, update, r);
+		return;
+	}
+	if (rollout_why_not(c->admin->c.rollout, device, u->id, &s) < 0) {
+		api_reply_problem(c, 404, "no device \"%.70s\"", device);
 		return;
 	}
 	json_open_object(&o, NULL);

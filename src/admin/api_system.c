@@ -89,12 +89,23 @@ void api_health(struct api_call *c)
 
 void api_sources_list(struct api_call *c)
 {
+	const char *after = api_after(c);
 	struct source_status st;
 	struct api_list l;
+	char last[sizeof(l.next)] = "";
+	bool started = !after;
 	size_t i;
 
 	api_list_begin(c, &l);
 	for (i = 0; upstream_status(c->admin->c.upstream, i, &st) == 0; i++) {
+		if (!started) {
+			started = strcmp(st.name, after) == 0;
+			continue;
+		}
+		if (api_list_full(&l)) {
+			memcpy(l.next, last, sizeof(last));
+			continue;
+		}
 		json_open_object(&l.o, NULL);
 		json_str(&l.o, "name", st.name);
 		json_str(&l.o, "kind", st.kind);
@@ -105,6 +116,8 @@ void api_sources_list(struct api_call *c)
 		api_put_wall(&l.o, "polled_at", st.polled_at);
 		api_put_wall(&l.o, "next_poll_at", st.next_poll_at);
 		json_close_object(&l.o);
+		l.n++;
+		(void)text_copy(last, sizeof(last), span_str(st.name)); /* names fit */
 	}
 	api_list_end(c, &l, i);
 }

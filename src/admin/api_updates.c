@@ -67,16 +67,22 @@ static void api_put_update(struct json_out *o, const char *key, const struct upd
 	json_close_object(o);
 }
 
+void api_reply_no_update(struct api_call *c, const char *prefix, int error)
+{
+	if (error == -ENOTUNIQ)
+		api_reply_problem(c, 409, "more than one update begins with \"%.70s\"; give more digits", prefix);
+	else
+		api_reply_problem(c, 404, "no update \"%.70s\" (an id, or at least its first 6 digits)", prefix);
+}
+
 /* {id} may be a unique prefix; answers when it is not. */
-static const struct update *wanted(struct api_call *c)
+static const struct update *named(struct api_call *c)
 {
 	const struct update *u = NULL;
 
 	int r = intake_update_find(c->admin->c.intake, c->param[0], &u);
-	if (r == -ENOTUNIQ)
-		api_reply_problem(c, 409, "more than one update begins with \"%.70s\"; give more digits", c->param[0]);
-	else if (r < 0)
-		api_reply_problem(c, 404, "no update \"%.70s\" (an id, or at least its first 6 digits)", c->param[0]);
+	if (r < 0)
+		api_reply_no_update(c, c->param[0], r);
 	return u;
 }
 
@@ -84,11 +90,16 @@ void api_updates_list(struct api_call *c)
 {
 	struct intake *in = c->admin->c.intake;
 	const char *state = c->query(c, "state");
+	enum update_state wanted = UPDATE_REJECTED;
 	struct api_list l;
 
+	if (state && update_state_parse(span_str(state), &wanted) < 0) {
+		api_reply_problem(c, 400, "state= is rejected, held, verified, available, recalled, superseded or expired");
+		return;
+	}
 	api_list_begin(c, &l);
 	for (const struct update *u = intake_update_next(in, api_after(c)); u; u = intake_update_next(in, u->id)) {
-		if (state && strcmp(state, update_state_name(u->state)) != 0)
+		if (state && u->state != wanted)
 			continue;
 		if (api_list_full(&l))
 			break;
@@ -102,7 +113,7 @@ void api_updates_list(struct api_call *c)
 
 void api_update_show(struct api_call *c)
 {
-	const struct update *u = wanted(c);
+	const struct update *u = named(c);
 	struct buf b = { 0 };
 	struct json_out o = json_writer(&b);
 
@@ -114,7 +125,7 @@ void api_update_show(struct api_call *c)
 
 void api_update_verdict(struct api_call *c)
 {
-	const struct update *u = wanted(c);
+	const struct update *u = named(c);
 	uint8_t *p;
 	size_t n;
 	struct buf b = { 0 };
@@ -133,7 +144,7 @@ void api_update_verdict(struct api_call *c)
 
 void api_update_approve(struct api_call *c)
 {
-	const struct update *u = wanted(c);
+	const struct update *u = named(c);
 
 	if (!u)
 		return;
@@ -143,7 +154,7 @@ void api_update_approve(struct api_call *c)
 
 void api_update_recall(struct api_call *c)
 {
-	const struct update *u = wanted(c);
+	const struct update *u = named(c);
 	const char *reason = c->body ? json_get_str(c->body, "reason") : NULL;
 
 	if (!u)

@@ -187,6 +187,7 @@ static int on_admin(void *ctx, const struct coap_request *req, struct coap_respo
 	struct admin *a = ctx;
 	char path[ADMIN_PATH_BYTES];
 	_cleanup_buf_ struct buf json = { 0 };
+	_cleanup_(json_doc_freep) struct json_doc *doc = NULL;
 	enum http_method m = req->method == COAP_M_GET ? HTTP_GET : HTTP_POST;
 
 	unsigned roles = devices_roles(a->c.devices, req->peer.identity);
@@ -198,7 +199,8 @@ static int on_admin(void *ctx, const struct coap_request *req, struct coap_respo
 		return coap_error(res, COAP_406_NOT_ACCEPTABLE, "answers are CBOR (60)");
 	if (!path_join(req, path))
 		return coap_error(res, COAP_404_NOT_FOUND, "no such resource");
-	if (req->body.n && (req->content_format != COAP_CF_CBOR || coap_admin_decode(req->body, &json) < 0))
+	if (req->body.n && (req->content_format != COAP_CF_CBOR || coap_admin_decode(req->body, &json) < 0 ||
+			    json_parse(buf_span(&json), &doc, NULL, 0) < 0))
 		return coap_error(res, COAP_400_BAD_REQUEST, "the body is a CBOR map (60) of text to text or integer");
 	struct coap_face *f = NEW(struct coap_face);
 	f->answer = coap_defer(a->c.coap, req);
@@ -215,8 +217,9 @@ static int on_admin(void *ctx, const struct coap_request *req, struct coap_respo
 	c->face = f;
 	c->is_coap = true;
 	(void)snprintf(c->who, sizeof(c->who), "coaps:%.64s", req->peer.identity); /* fits */
-	if (json.n && json_parse(buf_span(&json), &c->doc, NULL, 0) == 0)
-		c->body = json_root(c->doc);
+	c->doc = doc;
+	c->body = doc ? json_root(doc) : NULL;
+	doc = NULL;
 	api_run(c, path);
 	return COAP_HANDLER_LATER;
 }

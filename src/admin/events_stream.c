@@ -1,5 +1,6 @@
 /* Server-Sent Events (WHATWG HTML, "server-sent events"): every operator event of the log, with an id so that a reader
- * that lost the connection asks for what it missed. A slow reader loses events, never the daemon its memory. */
+ * that lost the connection asks for what it missed. A slow reader falls behind in the ring, and when the ring has gone
+ * round loses events, never the daemon its memory; it is told so by an event of the stream itself, events-missed. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <utlist.h>
@@ -10,7 +11,9 @@
 #include "base/metric.h"
 #include "base/text.h"
 
-enum { RING_EVENTS = 1000, TYPES_BYTES = 256, KEEPALIVE_MS = 15000, EVENTS_A_MS_BITS = 8 };
+enum { RING_EVENTS = 1000, TYPES_BYTES = 256, KEEPALIVE_MS = 15000, BEHIND_MS = 100, EVENTS_A_MS_BITS = 8 };
+
+static const char MISSED_UNKNOWN[] = "unknown";
 
 struct kept {
 	uint64_t id;
@@ -22,7 +25,8 @@ struct reader {
 	struct events_stream *owner;
 	struct http_stream *stream;
 	char types[TYPES_BYTES];               /* ",a,b,"; empty = all */
-	uint64_t n_lost;
+	uint64_t at;                           /* how many events came before the one that it gets next */
+	uint64_t n_lost;                       /* of the ring, and not told yet */
 	struct reader *prev, *next;
 };
 
@@ -32,6 +36,7 @@ struct events_stream {
 	uint64_t base;                         /* beyond every id of an earlier life: a reader that comes back is not fooled by them */
 	struct reader *readers;
 	struct loop_timer *keepalive;
+	struct loop_timer *behind;             /* set while a reader is */
 };
 
 static bool is_wanted(const struct reader *r, const char *slug)
@@ -44,17 +49,91 @@ static bool is_wanted(const struct reader *r, const char *slug)
 	return strstr(r->types, needle) != NULL;
 }
 
-static void send_event(struct reader *r, const struct kept *k)
+/* An event of the stream itself, whatever types are wanted; without an id, so that Last-Event-ID stays. */
+static int send_missed(struct reader *r, const char *n)
+{
+	_cleanup_buf_ struct buf data = { 0 }, text = { 0 }, b = { 0 };
+	struct json_out o = json_writer(&data);
+
+	if (strcmp(n, MISSED_UNKNOWN) == 0)
+		buf_add_str(&text, "events may have been missed: the daemon was restarted in between");
+	else
+		buf_printf(&text, "%s event(s) before this were missed", n);
+	json_open_object(&o, NULL);
+	json_str(&o, "event", "events-missed");
+	api_put_wall(&o, "at", wall_now());
+	json_int(&o, "priority", LOG_WARNING);
+	json_str(&o, "text", buf_str(&text));
+	json_open_object(&o, "fields");
+	json_str(&o, "GW_MISSED", n);
+	json_close_object(&o);
+	json_close_object(&o);
+	buf_printf(&b, "event: events-missed\ndata: %s\n\n", buf_str(&data));
+	return http_stream_send(r->stream, buf_span(&b));
+}
+
+/* Is there nothing left to tell of what it lost? */
+static bool tell_lost(struct reader *r)
+{
+	char n[24];
+
+	if (r->n_lost == 0)
+		return true;
+	(void)snprintf(n, sizeof(n), "%llu", (unsigned long long)r->n_lost); /* fits */
+	if (send_missed(r, n) < 0)
+		return false;
+	r->n_lost = 0;
+	return true;
+}
+
+static bool send_event(struct reader *r, const struct kept *k)
 {
 	_cleanup_buf_ struct buf b = { 0 };
 
 	if (!is_wanted(r, k->slug))
-		return;
+		return true;
 	buf_printf(&b, "id: %llu\nevent: %s\ndata: %s\n\n", (unsigned long long)k->id, k->slug, k->data);
-	if (http_stream_send(r->stream, buf_span(&b)) < 0) {
+	if (b.n > HTTP_STREAM_BYTES_MAX) {     /* would never fit */
 		r->n_lost++;
-		metric_add(METRIC_EVENTS_DROPPED, 1);
+		return true;
 	}
+	return http_stream_send(r->stream, buf_span(&b)) == 0;
+}
+
+static uint64_t oldest_kept(const struct events_stream *s)
+{
+	return s->n_events > RING_EVENTS ? s->n_events - RING_EVENTS : 0;
+}
+
+/* As much as its buffer takes. What does not fit waits in the ring, as long as that lasts. */
+static void send_pending(struct events_stream *s, struct reader *r)
+{
+	uint64_t oldest = oldest_kept(s);
+
+	if (r->at < oldest) {
+		metric_add(METRIC_EVENTS_DROPPED, (int64_t)(oldest - r->at));
+		r->n_lost += oldest - r->at;
+		r->at = oldest;
+	}
+	if (!tell_lost(r)) {
+		loop_timer_set(s->behind, BEHIND_MS);
+		return;
+	}
+	for (; r->at < s->n_events; r->at++) {
+		if (!send_event(r, &s->ring[r->at % RING_EVENTS])) {
+			loop_timer_set(s->behind, BEHIND_MS);
+			return;
+		}
+	}
+}
+
+static void send_all_pending(void *ctx)
+{
+	struct events_stream *s = ctx;
+	struct reader *r, *tmp;
+
+	DL_FOREACH_SAFE(s->readers, r, tmp)
+		send_pending(s, r);
 }
 
 static void on_event(void *ctx, const struct log_record *rec)
@@ -62,7 +141,6 @@ static void on_event(void *ctx, const struct log_record *rec)
 	struct events_stream *s = ctx;
 	struct buf b = { 0 };
 	struct json_out o = json_writer(&b);
-	struct reader *r, *tmp;
 
 	if (rec->event == EV_GENERIC)
 		return;
@@ -82,8 +160,7 @@ static void on_event(void *ctx, const struct log_record *rec)
 	json_close_object(&o);
 	k->data = mem_strdup(buf_str(&b));
 	buf_done(&b);
-	DL_FOREACH_SAFE(s->readers, r, tmp)
-		send_event(r, k);
+	send_all_pending(s);
 }
 
 static void on_keepalive(void *ctx)
@@ -107,10 +184,22 @@ static void on_closed(void *ctx)
 /* How many events came before the one that follows id; the oldest kept at least. */
 static uint64_t position_after(const struct events_stream *s, uint64_t id)
 {
-	uint64_t oldest = s->n_events > RING_EVENTS ? s->n_events - RING_EVENTS : 0;
+	uint64_t oldest = oldest_kept(s);
 	uint64_t at = id > s->base ? id - s->base : 0;
 
 	return at > s->n_events || at < oldest ? oldest : at; /* an id from the future: of a clock that was set back */
+}
+
+/* What a reader that comes back with an id cannot have any more: "" nothing, a number, or unknown when the id is of an earlier life. */
+static void text_missed(const struct events_stream *s, uint64_t id, char *ret, size_t ret_bytes)
+{
+	uint64_t from = position_after(s, id), seen = id - s->base;
+
+	ret[0] = 0;
+	if (id < s->base || seen > s->n_events)
+		(void)snprintf(ret, ret_bytes, "%s", MISSED_UNKNOWN); /* fits */
+	else if (from > seen)
+		(void)snprintf(ret, ret_bytes, "%llu", (unsigned long long)(from - seen)); /* fits */
 }
 
 /* Where the last n that this reader wants begin. */
@@ -131,15 +220,19 @@ static void take_types(struct reader *r, const char *types)
 
 void events_stream_serve(struct events_stream *s, struct http_exchange *x, const char *last_event_id, const char *last, const char *types)
 {
-	uint64_t from = s->n_events, n;
 	struct reader *r = NEW(struct reader);
+	char missed[24] = "";
+	uint64_t n;
 
 	r->owner = s;
+	r->at = s->n_events;
 	take_types(r, types);
-	if (last_event_id && text_parse_u64(span_str(last_event_id), UINT64_MAX, &n, 0) == 0)
-		from = position_after(s, n);
-	else if (last && text_parse_u64(span_str(last), RING_EVENTS, &n, 0) == 0)
-		from = position_last(s, r, n);
+	if (last_event_id && text_parse_u64(span_str(last_event_id), UINT64_MAX, &n, 0) == 0) {
+		r->at = position_after(s, n);
+		text_missed(s, n, missed, sizeof(missed));
+	} else if (last && text_parse_u64(span_str(last), RING_EVENTS, &n, 0) == 0) {
+		r->at = position_last(s, r, n);
+	}
 	http_reply_header(x, "Cache-Control", "no-store");
 	r->stream = http_stream_open(x, "text/event-stream", on_closed, r);
 	if (!r->stream) {
@@ -148,8 +241,9 @@ void events_stream_serve(struct events_stream *s, struct http_exchange *x, const
 	}
 	DL_APPEND(s->readers, r);
 	(void)http_stream_send(r->stream, SPAN_LIT("retry: 2000\n\n")); /* the first bytes always fit */
-	for (uint64_t at = from; at < s->n_events; at++)
-		send_event(r, &s->ring[at % RING_EVENTS]);
+	if (missed[0])
+		(void)send_missed(r, missed); /* likewise */
+	send_pending(s, r);
 }
 
 /* For those who ask instead of listening, CoAP among them: the last limit= events, or those after= an id. */
@@ -191,6 +285,7 @@ struct events_stream *events_stream_open(struct loop *l)
 
 	s->base = (uint64_t)wall_now().ms << EVENTS_A_MS_BITS;
 	s->keepalive = loop_timer_new(l, on_keepalive, s);
+	s->behind = loop_timer_new(l, send_all_pending, s);
 	loop_timer_set(s->keepalive, KEEPALIVE_MS);
 	log_set_observer(on_event, s);
 	return s;
@@ -204,6 +299,7 @@ struct events_stream *events_stream_close(struct events_stream *s)
 		return NULL;
 	log_set_observer(NULL, NULL);
 	loop_timer_free(s->keepalive);
+	loop_timer_free(s->behind);
 	DL_FOREACH_SAFE(s->readers, r, tmp) {
 		http_stream_close(r->stream);
 		DL_DELETE(s->readers, r);

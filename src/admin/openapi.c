@@ -236,6 +236,7 @@ static void put_components(struct json_out *o)
 	put_list_schema(o);
 	put_object_schema(o, "Problem");
 	put_property(o, "type", "string");
+	put_property(o, "title", "string");
 	put_property(o, "status", "integer");
 	put_property(o, "detail", "string");
 	end_object_schema(o);

@@ -62,14 +62,19 @@ static int place_of(const struct cli *cli, struct place *ret)
 static int print_unreachable(const struct cli *cli, const struct place *p, int error, const char *text)
 {
 	struct stat st;
+	bool is_there = !p->socket || stat(p->socket, &st) == 0;
 
-	if (p->socket && stat(p->socket, &st) < 0)
+	if (!is_there && errno == EACCES)
+		return cli_error("%s: %s: this user may not administrate (group and mode of the socket's directory)", p->socket, strerror(errno));
+	if (!is_there)
 		return cli_error("%s: %s: is dormoused running? its http.listen names the socket; give it with -s", p->socket, strerror(errno));
 	if (p->socket && access(p->socket, W_OK) < 0)
 		return cli_error("%s: %s: this user may not administrate (http.socket_mode, group of the socket)", p->socket, strerror(errno));
 	if (error == -ETIMEDOUT)
 		return cli_error("%s did not answer within %u s (--timeout)", cli->api, cli->timeout_s);
-	return cli_error("cannot reach dormoused at %s: %s", cli->api, text && *text ? text : strerror(-error));
+	if (p->socket)                         /* the library speaks of a port of localhost then */
+		return cli_error("cannot reach dormoused at %s: nothing answers on this socket; is it running?", p->socket);
+	return cli_error("cannot reach dormoused at %s: %s; is it running?", cli->api, text && *text ? text : strerror(-error));
 }
 
 struct fetch {

@@ -26,6 +26,11 @@ static const struct column endpoint_columns[] = {
 	{ "LOCATION", "location", COL_TEXT, NULL },
 };
 
+static const struct column credential_columns[] = {
+	{ "IDENTITY", "identity", COL_TEXT, NULL },    { "KIND", "kind", COL_TEXT, NULL },
+	{ "DEVICE", "device", COL_TEXT, NULL },        { "ROLES", "roles", COL_WORDS, NULL },
+};
+
 enum { OPT_STATE = 256, OPT_NAME, OPT_VENDOR, OPT_CLASS, OPT_HW, OPT_DRIVER, OPT_PROOF, OPT_IDENTITY, OPT_WAKE, OPT_PSK, OPT_MAC, OPT_ROLE,
        OPT_DEVICE, OPT_COUNT };
 
@@ -250,9 +255,32 @@ int cmd_endpoints(const struct cli *cli, int argc, char **argv)
 
 	if (!strcmp(verb, "list") && argc == 1)
 		return api_list(cli, "endpoints", endpoint_columns, sizeof(endpoint_columns) / sizeof(*endpoint_columns));
-	if (strcmp(verb, "show") != 0 || argc != 2)
+	bool remove = !strcmp(verb, "remove");
+	if (argc != 2 || (!remove && strcmp(verb, "show") != 0))
 		return cli_usage("endpoints");
 	buf_add_str(&path, "endpoints/");
 	api_path_add(&path, argv[1]);
-	return api_show(cli, buf_str(&path));
+	return remove ? api_do(cli, "DELETE", buf_str(&path), SPAN_NONE, "removed") : api_show(cli, buf_str(&path));
+}
+
+int cmd_credentials(const struct cli *cli, int argc, char **argv)
+{
+	static const struct option options[] = { { "kind", required_argument, NULL, 'k' }, { NULL, 0, NULL, 0 } };
+	const char *verb = cli_verb(&argc, argv, "list"), *kind = NULL;
+	_cleanup_buf_ struct buf path = { 0 };
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (c != 'k')
+			return CLI_USAGE;
+		kind = optarg;
+	}
+	if (!strcmp(verb, "list") && optind == argc && !kind)
+		return api_list(cli, "credentials", credential_columns, sizeof(credential_columns) / sizeof(*credential_columns));
+	if (strcmp(verb, "remove") != 0 || optind + 1 != argc)
+		return cli_usage("credentials");
+	buf_add_str(&path, "credentials/");
+	api_path_add(&path, argv[optind]);
+	api_query_add(&path, "kind", kind);
+	return api_do(cli, "DELETE", buf_str(&path), SPAN_NONE, "removed");
 }

@@ -197,3 +197,10 @@ int cmd_why_not(const struct cli *cli, int argc, char **argv)
 		print_why_not(cli, json_root(a.doc));
 	return CLI_OK;
 }
+
+int cmd_revocation(const struct cli *cli, int argc, char **argv)
+{
+	if (argc != 2 || strcmp(argv[1], "refresh") != 0)
+		return cli_usage("revocation");
+	return api_do(cli, "POST", "revocation/refresh", SPAN_NONE, "asked");
+}

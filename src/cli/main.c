@@ -17,7 +17,9 @@ const struct cli_command cli_commands[] = {
 	  "                    credential IDENTITY [--psk-file FILE] [--mac-key-file FILE] [--role ROLE] [--device ID]]",
 	  "the devices known here", "list show add enrol quarantine retire remove credential --state --name --vendor --class --hw --driver "
 	  "--proof --identity --wake --psk-file --mac-key-file --role --device", cmd_devices },
-	{ "endpoints", "[list | show LOCATION]", "what is registered in the directory", "list show", cmd_endpoints },
+	{ "credentials", "[list | remove IDENTITY [--kind psk|mac]]", "identities and their roles; set by devices credential",
+	  "list remove --kind", cmd_credentials },
+	{ "endpoints", "[list | show LOCATION | remove LOCATION]", "what is registered in the directory", "list show remove", cmd_endpoints },
 	{ "updates", "[list [--state S] | show ID | verdict ID]", "updates and their verdicts", "list show verdict --state", cmd_updates },
 	{ "approve", "UPDATE", "let an update go to its devices", "", cmd_approve },
 	{ "recall", "UPDATE --reason TEXT", "withdraw an update and stop its jobs", "--reason", cmd_recall },
@@ -30,6 +32,7 @@ const struct cli_command cli_commands[] = {
 	{ "events", "[-f] [-n LAST] [--kind SLUG,...]", "what happens, live with -f", "-f --follow --kind --last", cmd_events },
 	{ "audit", "[list [--subject S] | checkpoint | key | prove SUBJECT [-o FILE] | verify [FILE... --key KEY | --state DIR]]",
 	  "the log of what was done, and its proofs", "list checkpoint key prove verify --key --state --subject --output", cmd_audit },
+	{ "revocation", "refresh", "fetch the revocation status of all live updates now", "refresh", cmd_revocation },
 	{ "config", "reload", "read the configuration again", "reload", cmd_config },
 	{ "health", "", "is everything well? exit 0 only if so", "", cmd_health },
 	{ "verify", "FILE [--anchors DIR] [--crl FILE]... [--ocsp FILE]... [--device FACTS.json] [--at TIME] [--json]\n"

@@ -159,6 +159,12 @@ static char *cell(const struct json_value *item, const struct column *col)
 		if (v && json_as_int(v, &n))
 			add_seconds(&b, n);
 		break;
+	case COL_WORDS:
+		for (size_t i = 0; v && i < json_n(v) && b.n < CELL_TEXT_MAX; i++) {
+			buf_add_str(&b, i ? ", " : "");
+			add_scalar(&b, json_at(v, i), CELL_TEXT_MAX);
+		}
+		break;
 	case COL_COUNTS:
 		if (v && json_is_object(v))
 			add_counts(&b, v);

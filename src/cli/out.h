@@ -12,6 +12,7 @@ enum column_kind {
 	COL_STATE,                             /* coloured by what it means */
 	COL_BOOL,                              /* yes, no */
 	COL_SECONDS,                           /* 2 h 05 min */
+	COL_WORDS,                             /* a list of words: "device, admin" */
 	COL_COUNTS,                            /* an object of numbers: "3 queued, 4 confirmed"; zeros are left out */
 	COL_PROGRESS,                          /* "key" and "key2": sent of total, in per cent */
 };

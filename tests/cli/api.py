@@ -3,6 +3,8 @@ import http.server
 import json
 import os
 import re
+import shutil
+import socket
 import socketserver
 import subprocess
 import sys
@@ -46,6 +48,8 @@ def answer(method, path, query):
     if path == "devices":
         return 200, {"items": [{"id": "node-1", "state": "enrolled", "wake": {"kind": "polls"}, "proof": "signature", "identity": "",
                                 "components": [{"sequence": 7, "version": "1.0"}], "last_seen": None, "name": "größer"}], "total": 1, "next": None}
+    if path == "credentials":
+        return 200, {"items": [{"identity": "alice", "kind": "psk", "device": "", "roles": ["admin", "viewer"]}], "total": 1, "next": None}
     if path in ("endpoints", "images", "sources", "audit"):
         return 200, {"items": [], "total": 0, "next": None}
     if path == "health":
@@ -141,6 +145,7 @@ def tables():
     check("columns are as wide as they look", "größer" in out)
     for noun in ("endpoints", "images", "sources", "audit"):
         check(f"{noun}: an empty list is its header", len(ctl(noun).splitlines()) == 1)
+    check("a list of words", re.search(r"alice\s+psk\s+-?\s*admin, viewer", ctl("credentials")))
     check("colours only on a terminal", "\x1b" not in ctl("updates") and "\x1b[32m" in ctl("--color", "always", "updates"))
     ctl("jobs", "--state", "open", "--device", "a b&c", "--update", "12")
     check("filters are escaped", asked[0][2] == {"state": ["open"], "device": ["a b&c"], "update": ["12"], "limit": ["1000"]}, asked[0])
@@ -169,6 +174,16 @@ def actions():
     check("enrol", calls() == [("POST", "devices/n1/state")] and json.loads(asked[0][4]) == {"state": "enrolled"})
     ctl("devices", "remove", "n1")
     check("remove", calls() == [("DELETE", "devices/n1")])
+    ctl("endpoints", "remove", "a1")
+    check("remove a registration", calls() == [("DELETE", "endpoints/a1")])
+    ctl("credentials", "remove", "alice")
+    check("remove a credential", calls() == [("DELETE", "credentials/alice")] and not asked[0][2], asked)
+    ctl("credentials", "remove", "alice", "--kind", "mac")
+    check("of a kind", asked[0][2] == {"kind": ["mac"]}, asked)
+    ctl("revocation", "refresh")
+    check("revocation refresh", calls() == [("POST", "revocation/refresh")])
+    for wrong in (["endpoints", "remove"], ["credentials", "remove"], ["credentials", "list", "--kind", "mac"], ["revocation"], ["revocation", "x"]):
+        check("usage", "usage:" in ctl(*wrong, want=2) and not asked, asked)
     open("psk", "w").write("00112233445566778899aabbccddeeff\n")
     ctl("devices", "credential", "n1", "--psk-file", "psk", "--mac-key-file", "psk", "--device", "n1")
     check("credentials", calls() == [("PUT", "credentials/n1")] * 2 and [json.loads(a[4])["kind"] for a in asked] == ["psk", "mac"], asked)
@@ -208,9 +223,34 @@ def events():
     check("events as JSON lines", len(lines) == 3 and json.loads(lines[0])["text"].startswith("job 0"))
 
 
+def no_permission():
+    """As another user, which root alone can be: neither the socket nor its directory is open to all."""
+    if os.getuid() != 0:
+        return
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as d:
+        program = shutil.copy(CTL, d)          # the build directory may be closed to others
+        for name, mode in (("open", 0o755), ("closed", 0o700)):
+            os.mkdir(f"{d}/{name}")
+            with socket.socket(socket.AF_UNIX) as s:
+                s.bind(f"{d}/{name}/api.sock")
+                os.chmod(f"{d}/{name}/api.sock", 0o600)
+            os.chmod(f"{d}/{name}", mode)
+        os.chmod(d, 0o755)
+        for name, why in (("open", "http.socket_mode"), ("closed", "directory")):
+            p = subprocess.run([program, "-s", f"{d}/{name}/api.sock", "status"], capture_output=True, text=True, user=65534, cwd="/", timeout=60)
+            check(f"permission denied, {name} directory", p.returncode == 1 and "Permission denied: this user may not" in p.stderr and
+                  why in p.stderr, p.stderr)
+
+
 def trouble(port):
     check("a problem's detail is told", 'no update "none"' in ctl("updates", "show", "none", want=1))
     check("no socket: what to do", "is dormoused running?" in ctl("-s", "/nonexistent/api.sock", "status", want=1))
+    dead = socket.socket(socket.AF_UNIX)
+    dead.bind("dead.sock")
+    dead.close()
+    out = ctl("-s", "dead.sock", "status", want=1)
+    check("a socket that a daemon left behind", "cannot reach dormoused at dead.sock" in out and "is it running?" in out, out)
+    no_permission()
     check("nobody listens", "cannot reach" in ctl("-s", "http://127.0.0.1:1", "status", want=1))
     check("no such command", "--help" in ctl("frobnicate", want=2))
     check("wrong verb", "usage:" in ctl("jobs", "frobnicate", want=2))

@@ -68,9 +68,10 @@ def test_tables_and_lists_agree(busy):
     assert {x["id"] for x in js(d, "devices")["items"]} == {"node-000", "node-001"}
     assert rows(ctl(d, "devices", "list", "--state", "enrolled").stdout)[0]["STATE"] == "enrolled"
     assert js(d, "devices", "list", "--state", "retired")["items"] == []
-    assert [r["ENDPOINT"] for r in rows(ctl(d, "endpoints").stdout)] == ["node-000", "node-001"]
-    location = d.items("endpoints")[0]["location"]
-    assert js(d, "endpoints", "show", location)["endpoint"] == "node-000" and "node-000" in ctl(d, "endpoints", "show", location).stdout
+    assert {r["ENDPOINT"] for r in rows(ctl(d, "endpoints").stdout)} == {"node-000", "node-001"}
+    one = d.items("endpoints")[0]
+    assert js(d, "endpoints", "show", one["location"])["endpoint"] == one["endpoint"]
+    assert one["endpoint"] in ctl(d, "endpoints", "show", one["location"]).stdout
     table = rows(ctl(d, "updates").stdout)
     assert u["id"].startswith(table[0]["UPDATE"]) and table[0]["STATE"] == "available"
     assert js(d, "updates", "show", u["id"][:8])["id"] == u["id"]
@@ -82,6 +83,10 @@ def test_tables_and_lists_agree(busy):
     assert len(image) == 2 or len(image) == 1            # the image, and the envelope
     assert u["images"][0]["digest"] in {i["digest"] for i in js(d, "images")["items"]}
     assert rows(ctl(d, "sources").stdout)[0].get("SOURCE", rows(ctl(d, "sources").stdout)[0].get("NAME")) == "vendor"
+    ctl(d, "endpoints", "remove", one["location"])
+    assert one["endpoint"] not in ctl(d, "endpoints").stdout
+    assert "no registration" in ctl(d, "endpoints", "remove", one["location"], ok=1).stderr
+    ctl(d, "revocation", "refresh")
     ctl(d, "sources", "poll", "vendor")
     assert "no source" in ctl(d, "sources", "poll", "nobody", ok=1).stderr
     assert any(e["entry"]["subject"] == u["id"] for e in js(d, "audit")["items"])
@@ -107,6 +112,10 @@ def test_devices_are_enrolled_and_given_keys(world):
     listed = d.items("credentials")
     assert {(c["identity"], c["kind"], c["device"]) for c in listed} == {("s7", "psk", "sensor-7"), ("sensor-7", "mac", "sensor-7")}
     assert KEY not in json.dumps(listed) + d.log_text() + ctl(d, "audit").stdout
+    assert [r["ROLES"] for r in rows(ctl(d, "credentials").stdout)] == ["device", "device"]
+    ctl(d, "credentials", "remove", "s7")
+    assert "no such credential" in ctl(d, "credentials", "remove", "s7", ok=1).stderr
+    assert [c["kind"] for c in js(d, "credentials")["items"]] == ["mac"]
     for verb, state in (("quarantine", "quarantined"), ("enrol", "enrolled"), ("retire", "retired")):
         ctl(d, "devices", verb, "sensor-7")
         assert js(d, "devices", "show", "sensor-7")["state"] == state
@@ -152,7 +161,7 @@ def test_approval_why_not_and_jobs(busy):
     assert "quarantine" in ctl(d, "why-not", "node-001", u["id"]).stdout
     d.api("devices/stranger", "PUT", {"vendor_id": str(lib.vendor_uuid("other.example")), "class_id": str(lib.class_uuid())})
     assert "vendor" in ctl(d, "why-not", "stranger", u["id"]).stdout
-    assert "no such device" in ctl(d, "why-not", "nobody", u["id"], ok=1).stderr
+    assert 'no device "nobody"' in ctl(d, "why-not", "nobody", u["id"], ok=1).stderr
     assert "6 digits" in ctl(d, "why-not", "node-000", "ffffffff", ok=1).stderr
     assert "--reason" in ctl(d, "recall", u["id"], ok=1).stderr
     ctl(d, "recall", u["id"][:8], "--reason", "it smells")
@@ -229,6 +238,10 @@ def test_errors_of_the_way_there(world, daemon):
                               (("-s", daemon.sock, "jobs", "show", "abcdef"), 1, "no job"),
                               (("-s", daemon.sock, "rollouts", "show", "abcdef"), 1, "no rollout"),
                               (("-s", daemon.sock, "endpoints", "show", "abcdef"), 1, "no registration"),
+                              (("-s", daemon.sock, "why-not", "node-1", "abcdef"), 1, "6 digits"),
+                              (("-s", daemon.sock, "devices", "--state", "lost"), 1, "quarantined"),
+                              (("-s", daemon.sock, "updates", "--state", "lost"), 1, "superseded"),
+                              (("-s", daemon.sock, "jobs", "--state", "lost"), 1, "open"),
                               (("--no-such-option",), 2, "usage")):
         p = lib.ctl(*args, ok=status)
         assert why in p.stderr, (args, p.stderr)

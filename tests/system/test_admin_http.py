@@ -241,9 +241,9 @@ def test_a_reader_that_does_not_read_costs_a_bounded_buffer(world, daemon):
     s = socket.socket(socket.AF_UNIX)
     s.connect(daemon.sock)
     s.sendall(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    for _ in range(40):
+    for _ in range(70):                        # its buffers, and then once around the ring
         for i in range(50):
-            enrol(daemon, f"n{i}")
+            enrol(daemon, f"{i:060}")
     assert int(metrics(daemon.api("/metrics")[1])[("dormouse_events_dropped_total", "")]) > 0
     s.close()
 
