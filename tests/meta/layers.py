@@ -11,7 +11,7 @@ HOMES = [
     (r"sqlite3\.h", ["store/"]),
     (r"jansson\.h", ["codec/json.c"]),
     (r"cbor\.h|cbor/", ["codec/cbor.c"]),
-    (r"openssl/", ["base/digest.c", "trust/", "io/", "store/"]),
+    (r"openssl/", ["base/digest.c", "base/mac.c", "trust/", "io/", "store/"]),
     (r"systemd/", ["base/log.c", "io/", "radio/"]),
     (r"toml\+\+/", ["config/toml.cc"]),
     (r"pthread\.h|threads\.h", ["io/", "store/"]),
