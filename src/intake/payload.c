@@ -60,9 +60,10 @@ static void failed(struct intake *in, struct payload_fetch *f, int error, const 
 	memcpy(uri, f->uri, sizeof(uri));
 	fetch_free(f);
 	slot_free(in);
+	if (e)
+		e->fetch = NULL;
 	if (!e || in->is_closing)
 		return;
-	e->fetch = NULL;
 	retry_later(in, e, uri, why);
 	if (error == -EBADMSG) /* somebody serves other bytes than the vendor signed: say so where it shows */
 		entry_set_state(in, e, UPDATE_HELD, "the payload at %.100s is not what the vendor signed: %s (SU-19)", uri, why);
