@@ -15,12 +15,14 @@
 
 #include "delivery/coap_pull.h"
 #include "delivery/delivery.h"
+#include "delivery/mcast_session.h"
 #include "io/coap_multicast.h"
 #include "io/worker.h"
 
 enum {
 	MULTICAST_GROUPS_MAX = 32, MULTICAST_NAME_BYTES = 32, MULTICAST_SESSIONS_MAX = 64, MULTICAST_MEMBERS_MAX = 4096,
-	MULTICAST_SID_BYTES = 8, MULTICAST_KEY_BYTES = 16, MULTICAST_RETRY_MS = 5000,
+	MULTICAST_RETRY_MS = 5000,             /* an interface that is not there, a snapshot that was not stored */
+	MULTICAST_BASELINES = 5,               /* losses of the last sessions of a group */
 	MULTICAST_OBJECT_BYTES_MAX = 4 * 1024 * 1024,                  /* 256 generations of K = 256 fragments of 64 bytes */
 };
 
@@ -31,30 +33,31 @@ struct multicast_group_config {                /* copied */
 	uint8_t address[COAP_MULTICAST_ADDRESS_BYTES];
 	uint16_t port;
 	uint8_t hop_limit;
-	uint32_t pace_ms, slot_ms;             /* between frames; a report slot */
+	enum mcast_link_kind link;
+	uint16_t routers;                      /* thread: in range of each other */
+	uint32_t pace_ms;                      /* least gap between frames; 0 = as usual on that link */
+	uint8_t slot_ms;                       /* of a report; 0 = 50 */
 	uint32_t min_members;                  /* a gathering that ends with fewer goes by unicast */
-	uint32_t window_start_s, window_s, window_period_s, window_count;      /* 0 s = no windows: always awake */
-	uint16_t fragment_bytes;               /* Z; 0 = 64 */
+	uint32_t window_start_s, window_s, window_period_s;    /* window_s 0 = no windows: always awake; start: past a multiple of the
+								* period since 1970 */
+	uint8_t fragment_bytes;                /* Z; 0 = 64 */
+	bool invite;                           /* devices that hold the key are not asked one by one, an ANNOUNCE must do */
 	bool is_open;                          /* members may be set up, with the group key, over plain CoAP: demo and tests */
 };
 
 /* ---- what is kept (app wires it to store/mcast_store) ---- */
 struct multicast_group_record {
 	char name[MULTICAST_NAME_BYTES];
-	uint32_t gid;                          /* of the key in use; grows */
-	uint8_t key[MULTICAST_KEY_BYTES];
-	bool has_old;                          /* the key before, still accepted */
-	uint32_t old_gid;
-	uint8_t old_key[MULTICAST_KEY_BYTES];
-	int64_t old_until;                     /* wall seconds */
-	uint32_t counter;                      /* of sessions: the last one used */
-	double baseline[5];                    /* loss of the last sessions, newest first; < 0 = none */
-	uint32_t n_members;                    /* who holds the key in use */
-	char (*members)[DEVICE_ID_BYTES];      /* borrowed for the call */
+	uint8_t gid;                           /* of the key; 1 .. 255, then 1 again */
+	uint8_t key[MCAST_KEY_BYTES];
+	uint32_t counter;                      /* of sessions: the last one used; never goes back */
+	uint16_t baseline[MULTICAST_BASELINES];        /* loss per mille of the last sessions, newest first; UINT16_MAX = none */
+	size_t n_members;                      /* who holds the key */
+	const char *const *members;            /* device ids; borrowed for the call */
 };
 
 struct multicast_session_record {
-	uint8_t sid[MULTICAST_SID_BYTES];
+	struct mcast_sid sid;
 	char group[MULTICAST_NAME_BYTES];
 	struct digest manifest, image;
 	struct span snapshot;                  /* of the driver and of delivery/mcast_session; borrowed for the call */
@@ -70,11 +73,22 @@ struct multicast_store {
 	int (*load_sessions)(void *ctx, multicast_session_row_fn *fn, void *arg);
 	void (*save_group)(void *ctx, const struct multicast_group_record *g, multicast_stored_fn *done, void *arg);
 	void (*save_session)(void *ctx, const struct multicast_session_record *s, multicast_stored_fn *done, void *arg);
-	void (*remove_session)(void *ctx, const uint8_t sid[static MULTICAST_SID_BYTES], multicast_stored_fn *done, void *arg);
+	void (*remove_session)(void *ctx, const struct mcast_sid *sid, multicast_stored_fn *done, void *arg);
 	void *ctx;
 };
 
 /* ---- the driver ---- */
+
+/* Once everybody expected is there, or the time is over. */
+struct multicast_gathering {
+	const char *group;
+	size_t n_members;
+	uint32_t min_members, fragment_bytes, pace_ms;
+	uint64_t bytes;
+	double loss;                           /* of the group's last sessions; < 0 = none yet */
+};
+enum { MULTICAST_WHY_BYTES = 200 };
+
 struct multicast_config {
 	struct loop *loop;
 	struct worker_pool *workers;
@@ -82,7 +96,7 @@ struct multicast_config {
 	struct delivery_driver *unicast;       /* coap-pull; borrowed */
 	const char *path;                      /* "mc" */
 	uint32_t gather_s, lifetime_s;         /* 60; 604800 */
-	uint32_t credit, carousel, rounds;     /* C16's; 0 = its default */
+	struct mcast_tuning tuning;            /* C16; lifetime_ms is taken from lifetime_s, slot_ms from the group */
 	const struct multicast_group_config *groups;
 	size_t n_groups;
 	struct delivery_source source;
@@ -93,9 +107,10 @@ struct multicast_config {
 	int (*group_of)(void *ctx, const char *device);
 	/* Every device that group_of() would put into this group, for who is expected; NULL after = first, NULL = no more. */
 	const char *(*group_next)(void *ctx, size_t group, const char *after);
+	/* Does it pay? (rollout's rule.) NULL: when min_members are there. why gets the reason. */
+	bool (*pays)(void *ctx, const struct multicast_gathering *g, char why[static MULTICAST_WHY_BYTES]);
 	void *world_ctx;
 	struct multicast_store store;
-	uint64_t seed;                         /* 0 = random */
 };
 
 int multicast_open(const struct multicast_config *c, struct delivery_driver **ret);
@@ -105,10 +120,12 @@ void multicast_begin(struct delivery_driver *drv);
 void multicast_set_groups(struct delivery_driver *drv, const struct multicast_group_config *groups, size_t n);
 /* A device talked over this session: the way to reach it. app calls it from the endpoint's heard callback. */
 void multicast_heard(struct delivery_driver *drv, const struct coap_peer *peer, const char *device);
+/* A node reported its update (POST fw/r): that it has the image counts here too. */
+void multicast_reported(struct delivery_driver *drv, const char *device, const struct node_report *r);
 /* A device left (removed, retired, quarantined, its credential changed): out of every session, and its groups get new keys. */
 void multicast_device_gone(struct delivery_driver *drv, const char *device);
-/* A foreground exchange timed out on this interface: hold back for a second (C9). */
-void multicast_yield(struct delivery_driver *drv, const char *interface);
+/* A confirmable exchange with a node timed out: hold back for a second (C9). */
+void multicast_yield(struct delivery_driver *drv);
 
 /* ---- for rollout's choice (facts, no decision) ---- */
 struct multicast_facts {
@@ -116,7 +133,8 @@ struct multicast_facts {
 	const char *group;                     /* name; borrowed */
 	bool is_up;                            /* its interface is there */
 	uint32_t min_members, pace_ms;
-	bool refused;                          /* this device refused or was silent in the last session of this manifest */
+	uint64_t bytes_max;                    /* of an object */
+	bool was_left;                         /* this device refused, was silent or was given up in a session of this manifest */
 	bool is_in_session;                    /* of this manifest */
 };
 void multicast_facts_get(const struct delivery_driver *drv, const char *device, const struct digest *manifest, struct multicast_facts *ret);
@@ -126,49 +144,33 @@ struct multicast_group_view {
 	const char *name, *interface;
 	uint8_t address[COAP_MULTICAST_ADDRESS_BYTES];
 	uint16_t port;
-	uint8_t hop_limit;
-	uint32_t gid, counter, n_members, pace_ms, min_members;
+	uint8_t hop_limit, gid;
+	const char *link;
+	uint32_t counter, n_members, pace_ms, min_members;
 	bool is_up;
 	int error;                             /* why not; 0 */
 	size_t n_sessions;
 };
 
-enum multicast_member_state {
-	MULTICAST_MEMBER_WAITING,              /* not set up yet */
-	MULTICAST_MEMBER_JOINED, MULTICAST_MEMBER_READY,
-	MULTICAST_MEMBER_PULLING,              /* by unicast from mc/i, what it lacks */
-	MULTICAST_MEMBER_REFUSED, MULTICAST_MEMBER_SILENT, MULTICAST_MEMBER_GIVEN_UP,
-	MULTICAST_MEMBER_GONE,                 /* cancelled */
-	MULTICAST_MEMBER_STATES,
-};
-const char *multicast_member_state_name(enum multicast_member_state s);
-
 struct multicast_session_view {
-	uint8_t sid[MULTICAST_SID_BYTES];
+	struct mcast_sid sid;                  /* all zero while gathering */
 	const char *group;
 	struct digest manifest, image;
-	const char *phase;                     /* "gathering", "preparing", then mcast_session's words */
-	const char *pause;                     /* why it is paused; NULL = it is not */
+	const char *phase;                     /* "gathering", "preparing", "queued" (another of its group is sending), or mcast_phase_name() */
+	char pause[64];                        /* why it is paused, words; "" = it is not */
 	uint64_t object_bytes;
-	uint32_t fragment_bytes, k, n_generations, n_fragments;
-	size_t n_members, n_state[MULTICAST_MEMBER_STATES];
-	double loss;                           /* p^; < 0 = not known yet */
-	uint32_t deficit;                      /* sum over generations of the highest one reported */
-	uint64_t frames, data_frames, parity_rows, control_frames, frame_bytes;         /* sent so far */
-	double bound_frames, ratio;            /* what theory asks for with this loss; frames over it; 0 = not known yet */
-	int64_t airtime_ms;                    /* frames at the pace used */
-	int64_t eta_s;                         /* < 0 = not known */
-	unsigned round;
-	struct mono began;
+	uint32_t fragment_bytes, k;            /* 0 while gathering */
+	size_t n_members;
+	int64_t age_s;
+	bool has_session;                      /* s is set */
+	struct mcast_session_view s;           /* losses, deficits, frames sent, airtime, bound and ratio, ETA */
 };
 
 struct multicast_member_view {
-	const char *device, *job;
-	enum multicast_member_state state;
-	uint32_t deficit;                      /* as last reported */
-	uint32_t loss_permille, flags, n_reports;
-	int64_t heard_ago_s;                   /* < 0 = never */
-	unsigned refusal;                      /* codec/mcast_message's ack code, when refused */
+	const char *device, *job;              /* job "": nobody's any more */
+	const char *state, *why;               /* mcast_member_state_name(), mcast_why_name(); "gathering" before */
+	bool by_unicast;                       /* handed to the unicast driver */
+	struct mcast_member_view m;            /* all zero while gathering */
 };
 
 /* Return false to stop. Borrowed for the call; change nothing inside. */
@@ -177,11 +179,10 @@ typedef bool multicast_session_view_fn(void *arg, const struct multicast_session
 typedef bool multicast_member_view_fn(void *arg, const struct multicast_member_view *v);
 void multicast_groups(const struct delivery_driver *drv, multicast_group_view_fn *fn, void *arg);
 void multicast_sessions(const struct delivery_driver *drv, multicast_session_view_fn *fn, void *arg);
-int multicast_members(const struct delivery_driver *drv, const uint8_t sid[static MULTICAST_SID_BYTES], multicast_member_view_fn *fn,
-		      void *arg);              /* -ENOENT */
+int multicast_members(const struct delivery_driver *drv, const struct mcast_sid *sid, multicast_member_view_fn *fn, void *arg);  /* -ENOENT */
 /* By a person. -ENOENT no such session; -EALREADY. abort: END 1, members go to unicast. */
-int multicast_pause(struct delivery_driver *drv, const uint8_t sid[static MULTICAST_SID_BYTES]);
-int multicast_resume(struct delivery_driver *drv, const uint8_t sid[static MULTICAST_SID_BYTES]);
-int multicast_abort(struct delivery_driver *drv, const uint8_t sid[static MULTICAST_SID_BYTES]);
+int multicast_pause(struct delivery_driver *drv, const struct mcast_sid *sid);
+int multicast_resume(struct delivery_driver *drv, const struct mcast_sid *sid);
+int multicast_abort(struct delivery_driver *drv, const struct mcast_sid *sid);
 /* A new key and gid for the group, set up anew with its members' next session. -ENOENT. */
 int multicast_rekey(struct delivery_driver *drv, const char *group);
