@@ -22,7 +22,7 @@
 #define MCR_K_MAX 512                          /* fragments of a generation; a multiple of 8 */
 #endif
 #ifndef MCR_Z_MAX
-#define MCR_Z_MAX 64                           /* bytes of a fragment; <= 232 */
+#define MCR_Z_MAX 64                           /* bytes of a fragment; a multiple of 8, as Z is: flash words are at most 8 bytes; <= 232 */
 #endif
 #ifndef MCR_F_MAX
 #define MCR_F_MAX 8192                         /* fragments of an object; a multiple of 8 */
@@ -88,7 +88,7 @@ enum mcr_area {
 /* Keys of the small records that survive a restart. */
 enum mcr_key {
 	MCR_KEY_GROUPS = 0, MCR_KEY_SESSION = 1, MCR_KEY_GENERATION = 16 /* + g */,
-	MCR_RECORD_BYTES = 2 + MCR_K_MAX / 8 > 112 ? 2 + MCR_K_MAX / 8 : 112,  /* the largest */
+	MCR_RECORD_BYTES = 2 + MCR_K_MAX / 8 > 72 ? 2 + MCR_K_MAX / 8 : 72,    /* the largest */
 };
 
 struct mcr_windows {                           /* count 0: no windows, the sender goes on at any time */
@@ -158,9 +158,9 @@ struct mcr_stats {                             /* of the session, since setup or
 };
 
 struct mcr_gen {
-	uint16_t seen;                         /* highest systematic number of the first pass; MCR_FROZEN */
+	uint16_t seen;                         /* highest systematic number of the first pass; 0xffff = it is over */
 	uint8_t state;                         /* low bits: enum mcr_gen_state; high bit: was spoiled once */
-	uint8_t rank;                          /* independent rows held in MCR_DECODE */
+	uint8_t rank;                          /* independent parity rows held in MCR_DECODE */
 };
 
 struct mcr_group {
@@ -170,44 +170,45 @@ struct mcr_group {
 };
 
 /* Private; here for its size. Zero is not a valid state: mcr_init() first. */
+enum { MCR_V_BYTES = (MCR_L + 7) / 8 };
+
 struct mcast_receiver {
 	const struct mcr_ops *ops;
 	void *ctx;
 
+	/* what is kept in records, too */
 	struct mcr_group groups[MCR_GROUPS];
-	uint8_t sid[8], sha256[32];
-	uint32_t size, gid, fragments;
-	uint32_t granule;                      /* E */
+	uint8_t state, alg, log2_e, sid[8], sha256[32];
 	uint16_t z, k, pace_ms, slot_ms;
-	uint16_t n_gen, gen_granules, gen_rem; /* G, q, rem of C3 */
-	uint8_t alg, state;
+	uint32_t size, gid, lifetime_ms;
+	uint16_t n_gen, q, rem;                /* G, q, rem of C3 */
 
+	/* time */
 	uint32_t now, expires_at, heard_at;
 	uint32_t window_at, window_ms, period_ms;      /* the current or next window */
+	uint32_t nap_until, report_at, status_until, asked_at;
 	uint16_t windows_left;
-	bool has_windows, is_window_over, is_napping, is_listening, is_repairing, is_silent_ok, has_report, has_seq, is_digest_bad, is_resumed;
+	bool has_windows, is_window_over, is_napping, is_listening, has_report, has_asked;
 	uint8_t g_first, g_last;               /* of the window */
-	uint8_t seq, report_seq;
-	uint32_t nap_until, report_at, status_until;
-	uint32_t asked_at;                     /* last descriptor asked for */
-	bool has_asked, has_nap_base;
-	uint16_t base_n, learned_rows, lost, expected;
-	uint32_t base_at;
-	uint8_t air_g;                         /* generation whose parity is in the air */
-	uint16_t air_n;
-	uint8_t unsaved[MCR_G_MAX];            /* fragments since the generation's record was written */
+
+	/* STATUS, and what is in the air */
+	bool has_seq, is_repairing, is_spoiled;
+	uint8_t seq, n_bad_pulls, air_g;
+	uint16_t air_n, base_n, learned_rows;
+	uint32_t base_at, expected, lost;      /* first pass, of frozen generations */
 
 	struct mcr_gen gens[MCR_G_MAX];
-	uint8_t map[MCR_F_MAX / 8 + MCR_G_MAX / 8 + 1];        /* fragments held */
+	uint8_t map[MCR_F_MAX / 8];            /* fragments held, each generation from a byte of its own on */
 
-	int16_t open;                          /* the generation in the matrix; -1 = none */
+	/* the open generation */
+	int16_t open;                          /* -1 = none */
 	uint16_t n_idx, n_slots;               /* L'; rows written to scratch */
-	uint16_t idx[MCR_L];
-	uint8_t slot_of[MCR_L];                /* pivot -> scratch row; MCR_NO_SLOT */
-	uint8_t matrix[(MCR_L / 8 + 1) * (MCR_L / 8 + 2) * 4]; /* triangular, each row from the byte of its pivot on */
-	uint16_t scratch_owner[MCR_SCRATCH_GRANULES];          /* generation + 1; 0 = free */
-	uint8_t row[MCR_K_MAX / 8], v[MCR_L / 8 + 1];
+	uint16_t idx[MCR_L];                   /* missing when its first parity row came */
+	uint8_t slot_of[MCR_L];                /* pivot -> scratch row */
+	uint8_t matrix[4 * MCR_V_BYTES * (MCR_V_BYTES + 1)];   /* row j from the byte of bit j on */
+	uint8_t v[MCR_V_BYTES], row[MCR_K_MAX / 8];
 	uint8_t b[MCR_HEADER_BYTES + MCR_Z_MAX], other[MCR_Z_MAX];
+	uint16_t scratch_owner[MCR_SCRATCH_GRANULES];  /* generation + 1; 0 = free */
 
 	struct mcr_stats stats;
 };

@@ -4,6 +4,8 @@ import re
 from common import ROOT, finish, problem, read, sources, tracked, without_comments
 
 LINES_MAX = 900
+# One file on purpose: it is lifted out into firmware as it stands.
+LINES_MAX_OF = {"src/node/mcast_receiver.c": 1600}
 # Functions that are never called, and why. The exception is a file that may.
 FORBIDDEN = [
     (r"\bcbor_load\s*\(", "CB-2: libcbor's tree loader is not for bytes from outside", None),
@@ -21,7 +23,7 @@ TEXT = (".c", ".h", ".cc", ".py", ".sh", ".build", ".md", ".toml", ".txt", ".in"
 def check_sources():
     for name in sources(".c", ".h", ".cc"):
         text = read(name)
-        if text.count("\n") > LINES_MAX:
+        if text.count("\n") > LINES_MAX_OF.get(name, LINES_MAX):
             problem(f"{name}: {text.count(chr(10))} lines; have two ideas met in it?")
         code = without_comments(text)
         for pattern, why, exception in FORBIDDEN:
