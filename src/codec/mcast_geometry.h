@@ -4,7 +4,7 @@
 #include <stdint.h>
 
 enum {
-	MCAST_Z_MIN = 8, MCAST_Z_MAX = 255, MCAST_Z_DEFAULT = 64,                   /* fragment bytes */
+	MCAST_Z_MIN = 8, MCAST_Z_MAX = 232, MCAST_Z_DEFAULT = 64,                   /* fragment bytes */
 	MCAST_K_MIN = 8, MCAST_K_MAX = 2040, MCAST_K_DEFAULT = 512,                 /* fragments of a generation; a multiple of 8 */
 	MCAST_LOG2_E_MIN = 6, MCAST_LOG2_E_MAX = 18, MCAST_LOG2_E_DEFAULT = 12,     /* erase granule */
 	MCAST_GENERATIONS_MAX = 256,                                               /* g is one byte on the wire */

@@ -331,7 +331,7 @@ static int read_ack_item(struct cbor *c, uint64_t key, struct mcast_ack *a)
 		a->k_max = (uint16_t)read_uint(c, 0, UINT16_MAX, &r);
 		return r;
 	case ACK_Z_MAX:
-		a->z_max = (uint8_t)read_uint(c, 0, MCAST_Z_MAX, &r);
+		a->z_max = (uint8_t)read_uint(c, 0, UINT8_MAX, &r);
 		return r;
 	case ACK_COMPLETE:
 		a->complete = cbor_bytes(c);

@@ -53,7 +53,7 @@ static void objects_are_covered_exactly_at_every_edge(void **state)
 	static const struct { unsigned z, k, log2_e; } rows[] = {
 		{ 64, 512, 12 }, { 64, 256, 12 }, { 64, 128, 12 }, { 64, 1024, 12 }, { 56, 512, 12 }, { 128, 512, 12 }, { 232, 256, 12 },
 		{ 64, 64, 12 },                        /* K * Z = E: one granule a generation */
-		{ 255, 2040, 18 }, { 8, 8, 6 }, { 8, 2040, 6 }, { 100, 512, 11 }, { 64, 512, 8 },
+		{ 232, 2040, 18 }, { 8, 8, 6 }, { 8, 2040, 6 }, { 100, 512, 11 }, { 64, 512, 8 },
 	};
 
 	(void)state;
@@ -117,7 +117,7 @@ static void what_is_outside_the_limits_is_refused(void **state)
 {
 	static const struct { uint32_t size; unsigned z, k, log2_e; int expected; } rows[] = {
 		{ 1000, 64, 512, 12, 0 }, { 0, 64, 512, 12, -EINVAL },
-		{ 1000, 7, 512, 6, -EINVAL }, { 1000, 8, 512, 6, 0 }, { 1000, 255, 512, 12, 0 }, { 1000, 256, 512, 12, -EINVAL },
+		{ 1000, 7, 512, 6, -EINVAL }, { 1000, 8, 512, 6, 0 }, { 1000, 232, 512, 12, 0 }, { 1000, 233, 512, 12, -EINVAL },
 		{ 1000, 64, 0, 12, -EINVAL }, { 1000, 64, 7, 6, -EINVAL }, { 1000, 64, 2040, 12, 0 }, { 1000, 64, 2048, 12, -EINVAL },
 		{ 1000, 64, 511, 12, -EINVAL }, { 1000, 64, 512, 5, -EINVAL }, { 1000, 64, 512, 19, -EINVAL }, { 1000, 64, 512, UINT32_MAX, -EINVAL },
 		{ 1000, 64, 64, 12, 0 }, { 1000, 64, 56, 12, -EINVAL },         /* a granule is more than K fragments */
