@@ -45,13 +45,15 @@ struct mcast_tuning {
 	uint16_t persist_every;                        /* frames; 256 */
 	uint16_t restart_skip;                         /* parity indices never used again after a restart; 64 */
 	uint16_t setup_parallel, setup_tries;          /* 8, 4 */
+	uint32_t setup_retry_ms;                       /* before the second try; doubles; 15 s */
+	uint16_t pull_parallel;                        /* stragglers that pull at a time; 8 */
 	uint16_t member_rounds;                        /* repair rounds that one member alone may cause; 8 */
 	uint16_t member_share_percent;                 /* of F: rows that one member alone may cause; 50 */
 	uint16_t member_strikes;                       /* reports out of bounds, or without progress; 3 */
 	uint32_t slot_ms;                              /* one report; 50 */
 	uint32_t grace_ms;                             /* a report's way to us, after the window; 1000 */
 	uint32_t setup_wait_ms;                        /* SETUP ends so long after its begin although members are open; 5 min */
-	uint32_t pull_timeout_ms;                      /* a straggler that was told to pull and is not READY; 30 min */
+	uint32_t pull_timeout_ms;                      /* a straggler that was told to pull and neither asks nor is READY; 10 min */
 	uint32_t lazy_ms;                              /* after the end, until members nobody heard of are handed back; 30 min */
 	uint32_t lifetime_ms;                          /* 7 d */
 };
@@ -294,4 +296,6 @@ void mcast_session_view(const struct mcast_session *s, struct mono now, struct m
 int mcast_session_generation(const struct mcast_session *s, unsigned g, struct mcast_generation_view *ret);    /* -ENOENT */
 int mcast_session_member(const struct mcast_session *s, unsigned member, struct mcast_member_view *ret);       /* -ENOENT */
 const struct mcast_session_config *mcast_session_config(const struct mcast_session *s);        /* windows.count filled in */
+/* Still sends to the group: until END. A group has one session at a time that does (NSTART = 1). */
+bool mcast_session_sends(const struct mcast_session *s);
 bool mcast_session_over(const struct mcast_session *s);        /* DONE or ABORTED */
