@@ -902,7 +902,10 @@ uint32_t mcr_step(struct mcast_receiver *r, uint32_t now)
 	if (r->has_windows && is_live(r) && r->is_listening && !is_before(now, silent_at(r)) && !is_before(now, r->window_at))
 		r->is_window_over = true;
 	turn_windows(r);
+	bool was_listening = r->is_listening;
 	r->is_listening = wants_radio(r);
+	if (r->is_listening && !was_listening)
+		r->heard_at = now;             /* silence begins when somebody listens */
 	if (r->state != MCR_IDLE)
 		keep_soonest(r, &next, r->expires_at);
 	if (r->has_report)
@@ -941,7 +944,7 @@ static void nap_through_parity(struct mcast_receiver *r, unsigned g, unsigned n)
 
 static void follow_parity(struct mcast_receiver *r, unsigned g, unsigned n)
 {
-	if (g != r->air_g || n <= r->air_n) {
+	if (r->air_n == 0 || g != r->air_g || n <= r->air_n) {
 		if (r->air_n > r->learned_rows)
 			r->learned_rows = r->air_n;
 		r->air_g = (uint8_t)g;
