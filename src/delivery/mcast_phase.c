@@ -358,7 +358,11 @@ static enum mcast_step run_paused(struct mcast_session *s)
 {
 	if (s->paused & (MCAST_PAUSE_OPERATOR | MCAST_PAUSE_WINDOW | MCAST_PAUSE_PERSIST))
 		return MCAST_STEP_WAIT;
-	if (s->paused & MCAST_PAUSE_OBJECT) {                  /* next_tx was the time to try again */
+	if (s->paused & MCAST_PAUSE_OBJECT) {                  /* next_tx is the time to try again */
+		if (mono_before(s->now, s->next_tx)) {
+			mcast_wake(s, s->next_tx);
+			return MCAST_STEP_WAIT;
+		}
 		mcast_session_set_paused(s, 0, MCAST_PAUSE_OBJECT);
 		return MCAST_STEP_MOVED;
 	}

@@ -232,6 +232,8 @@ static bool run_frame(struct mcast_session *s)
 {
 	enum mcast_step step;
 
+	if (mcast_is_over(s) && !s->end_due && s->frame_n == 0)
+		return false;
 	if (mono_before(s->now, s->next_tx)) {
 		mcast_wake(s, s->next_tx);
 		return false;
