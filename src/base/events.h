@@ -34,6 +34,10 @@
 	X(EV_JOB_PROGRESS, "job-progress", "7f0a6f20c0d14d0e9a4e3b8f5f2b1041") \
 	X(EV_ROLLOUT_STATE, "rollout-state", "7f0a6f20c0d14d0e9a4e3b8f5f2b1042") \
 	X(EV_APPROVED, "update-approved", "7f0a6f20c0d14d0e9a4e3b8f5f2b1043") \
+	X(EV_MULTICAST_SESSION, "multicast-session", "7f0a6f20c0d14d0e9a4e3b8f5f2b1044") \
+	X(EV_MULTICAST_MEMBER, "multicast-member", "7f0a6f20c0d14d0e9a4e3b8f5f2b1045") \
+	X(EV_MULTICAST_INTERFACE, "multicast-interface", "7f0a6f20c0d14d0e9a4e3b8f5f2b1046") \
+	X(EV_MULTICAST_KEY, "multicast-key", "7f0a6f20c0d14d0e9a4e3b8f5f2b1047") \
 	X(EV_AUTH_REFUSED, "access-refused", "7f0a6f20c0d14d0e9a4e3b8f5f2b1050") \
 	X(EV_LIMIT_REACHED, "limit-reached", "7f0a6f20c0d14d0e9a4e3b8f5f2b1051") \
 	X(EV_STORE_FAILED, "store-failed", "7f0a6f20c0d14d0e9a4e3b8f5f2b1052") \

@@ -24,6 +24,12 @@ enum metric_kind { METRIC_COUNTER, METRIC_GAUGE };
 	X(METRIC_CACHE_BYTES, METRIC_GAUGE, "dormouse_cache_bytes", "", "Bytes of images in the cache") \
 	X(METRIC_CACHE_IMAGES, METRIC_GAUGE, "dormouse_cache_images", "", "Images in the cache") \
 	X(METRIC_IMAGE_BYTES_SENT, METRIC_COUNTER, "dormouse_image_bytes_sent_total", "", "Image bytes delivered to nodes") \
+	X(METRIC_MULTICAST_SESSIONS, METRIC_GAUGE, "dormouse_multicast_sessions", "", "Multicast sessions, gathering ones too") \
+	X(METRIC_MULTICAST_FRAMES, METRIC_COUNTER, "dormouse_multicast_frames_total", "", "Frames sent to multicast groups") \
+	X(METRIC_MULTICAST_BYTES, METRIC_COUNTER, "dormouse_multicast_frame_bytes_total", "", "Bytes of those frames, without CoAP and below") \
+	X(METRIC_MULTICAST_REPORTS, METRIC_COUNTER, "dormouse_multicast_reports_total", "", "Reports of nodes in multicast sessions") \
+	X(METRIC_MULTICAST_READY, METRIC_COUNTER, "dormouse_multicast_members_total", "end=\"ready\"", "Devices that a multicast session served or left to unicast") \
+	X(METRIC_MULTICAST_LEFT, METRIC_COUNTER, "dormouse_multicast_members_total", "end=\"unicast\"", "") \
 	X(METRIC_JOBS_OPEN, METRIC_GAUGE, "dormouse_jobs_open", "", "Jobs not finished") \
 	X(METRIC_JOBS_CONFIRMED, METRIC_COUNTER, "dormouse_jobs_finished_total", "state=\"confirmed\"", "Jobs finished") \
 	X(METRIC_JOBS_FAILED, METRIC_COUNTER, "dormouse_jobs_finished_total", "state=\"failed\"", "") \

@@ -62,7 +62,12 @@ static void run_handler(struct exchange *x, coap_handler_fn *fn, void *ctx)
 	if (x->deferred && !x->answered)
 		deferred_discard(x->deferred);
 	x->deferred = NULL;
-	if (r != COAP_HANDLER_DONE) {
+	if (r == COAP_HANDLER_QUIET && !x->is_con) {
+		exchange_withhold(x);
+		coap_response_done(&res);
+		return;
+	}
+	if (r != COAP_HANDLER_DONE && r != COAP_HANDLER_QUIET) {
 		log_line(LOG_WARNING, "coap: a handler failed: %s", r < 0 ? strerror(-r) : "no deferred answer");
 		coap_error(&res, COAP_500_INTERNAL, "internal error");
 	}

@@ -10,9 +10,10 @@
 struct coap_endpoint;
 struct coap_deferred;                          /* a request whose answer comes later */
 
-enum { COAP_HANDLER_DONE = 0, COAP_HANDLER_LATER = 1 };
+enum { COAP_HANDLER_DONE = 0, COAP_HANDLER_LATER = 1, COAP_HANDLER_QUIET = 2 };
 
-/* Fill res and return COAP_HANDLER_DONE, or call coap_defer() and return COAP_HANDLER_LATER. A negative return is
+/* Fill res and return COAP_HANDLER_DONE, or COAP_HANDLER_QUIET: the same, but a NON request is not answered at all (where an answer
+ * costs more than it tells); or call coap_defer() and return COAP_HANDLER_LATER. A negative return is
  * answered 5.00. req is borrowed for the call. What the endpoint adds to a response by itself:
  * - Block2 of the size asked for, with Size2 on the first block; past the end 4.00. A body larger than the block gets an ETag
  *   (when it has none) and is kept for 60 s for that peer and request, so the handler runs once for all its blocks. A reader is
