@@ -181,6 +181,7 @@ static void put_page(struct json_out *o, const char *path, const char *id, const
 	json_close_array(o);
 	json_open_object(o, "responses");
 	put_response(o, "200", "The answer", type, strcmp(type, "application/json") == 0 ? "#/components/schemas/Item" : NULL);
+	put_problem(o, "default", "What went wrong (RFC 9457)");
 	json_close_object(o);
 	json_close_object(o);
 	json_close_object(o);

@@ -257,6 +257,32 @@ def test_the_openapi_document_is_valid(shared_daemon):
     assert "valid" in coapc.node("openapi.mjs", file).stdout
 
 
+def test_the_check_of_the_openapi_document_finds_mistakes(shared_daemon):
+    """Each of them alone: by the official schema, a reference to nothing, what no program could be made from."""
+    def no_id(d):
+        d["paths"]["/devices/{id}"]["get"]["parameters"] = []
+
+    def same_name(d):
+        d["paths"]["/status"]["get"]["operationId"] = d["paths"]["/health"]["get"]["operationId"]
+
+    mistakes = {
+        "no-version": lambda d: d["info"].pop("version"), "no-info": lambda d: d.pop("info"), "other-version": lambda d: d.update(openapi="4.0.0"),
+        "paths-as-list": lambda d: d.update(paths=[]), "a-path-without-slash": lambda d: d["paths"].update({"status": d["paths"].pop("/status")}),
+        "parameter-without-a-place": lambda d: d["paths"]["/jobs"]["get"]["parameters"][0].pop("in"),
+        "dangling": lambda d: d["components"]["schemas"].pop("Problem"), "undeclared": no_id, "twice": same_name,
+        "no-success": lambda d: d["paths"]["/status"]["get"]["responses"].pop("200"),
+        "no-failure": lambda d: d["paths"]["/status"]["get"]["responses"].pop("default"),
+        "no-scheme": lambda d: d["components"].pop("securitySchemes"), "no-summary": lambda d: d["paths"]["/status"]["get"].pop("summary"),
+    }
+    for name, mistake in mistakes.items():
+        document = shared_daemon.get("openapi.json")
+        mistake(document)
+        file = os.path.join(shared_daemon.dir, f"openapi-{name}.json")
+        with open(file, "w") as f:
+            json.dump(document, f)
+        assert coapc.node("openapi.mjs", file, ok=1).stdout.startswith("OpenAPI "), name
+
+
 def test_every_get_route_answers(site):
     """200 for what is there, 404 for what is not, JSON always; lists have their shape and page."""
     d = site.daemon
