@@ -12,7 +12,7 @@ FORBIDDEN = [
     (r"\b(strcpy|strcat)\s*\((?!\s*[^,()]+,\s*\")", "unbounded; only a literal may be copied so", None),
     (r"\b(sprintf|vsprintf|gets)\s*\(", "unbounded", None),
     (r"\b(atoi|atol|atoll)\s*\(", "does not tell mistakes; text_parse_u64()", None),
-    (r"\b(rand|random|srand|drand48)\s*\(", "predictable; base/random.h", None),
+    (r"(?<!->)\b(rand|random|srand|drand48)\s*\(", "predictable; base/random.h", None),
     (r"\bsystem\s*\(|\bpopen\s*\(", "no shell", None),
     (r"\bcoap_context_set_block_mode\s*\([^)]*COAP_BLOCK_USE", "libcoap's block handling stays off", None),
 ]
