@@ -27,6 +27,7 @@ struct admin_config {
 	struct image_cache *images;
 	struct audit_log *audit;
 	struct coap_endpoint *coap;            /* NULL = no CoAP admin */
+	struct delivery_driver *multicast;     /* NULL = off */
 	/* Read the configuration again; error text in ret when it was refused. */
 	int (*reload)(void *ctx, struct buf *ret);
 	const char *(*coap_address)(void *ctx, size_t i);

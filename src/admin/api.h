@@ -92,6 +92,9 @@ api_fn api_devices_list, api_device_show, api_device_put, api_device_delete, api
 	api_endpoint_delete, api_credentials_list, api_credential_put, api_credential_delete;
 /* api_system.c */
 api_fn api_status, api_health, api_sources_list, api_source_poll, api_reload, api_audit_list, api_audit_checkpoint, api_audit_prove, api_audit_key;
+/* api_multicast.c */
+api_fn api_multicast_groups, api_multicast_rekey, api_multicast_sessions, api_multicast_session, api_multicast_members, api_multicast_pause,
+	api_multicast_resume, api_multicast_abort;
 /* events_stream.c */
 api_fn api_events_recent;
 

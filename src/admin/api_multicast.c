@@ -6,11 +6,14 @@
 #include "base/text.h"
 #include "delivery/multicast.h"
 
+/* Answers when there is none. */
 static const struct delivery_driver *driver_or_404(struct api_call *c)
 {
-	if (!c->admin->c.multicast)
+	const struct delivery_driver *drv = c->admin->c.multicast;
+
+	if (!drv)
 		api_reply_problem(c, 404, "multicast is off: multicast.enabled in the configuration");
-	return c->admin->c.multicast;
+	return drv;
 }
 
 /* Three decimals; null when it is not known. */
@@ -65,6 +68,7 @@ static bool put_group(void *arg, const struct multicast_group_view *v)
 	json_str(o, "interface", v->interface);
 	json_str(o, "address", address);
 	json_uint(o, "port", v->port);
+	json_str(o, "link", v->link);
 	json_uint(o, "hop_limit", v->hop_limit);
 	json_bool(o, "is_up", v->is_up);
 	json_str(o, "error", v->error ? strerror(v->error < 0 ? -v->error : v->error) : NULL);
@@ -93,10 +97,29 @@ void api_multicast_groups(struct api_call *c)
 	api_list_end(c, &l, g.n);
 }
 
-void api_multicast_rekey(struct api_call *c)
+/* A person did something: who, and to what. */
+static void audit(struct api_call *c, const char *action, const char *subject)
+{
+	_cleanup_buf_ struct buf b = { 0 };
+	struct json_out o = json_writer(&b);
+
+	json_open_object(&o, NULL);
+	json_str(&o, "action", action);
+	json_str(&o, "by", c->who);
+	json_close_object(&o);
+	audit_log_append(c->admin->c.audit, wall_now(), "multicast", subject, buf_span(&b), NULL, NULL);
+}
+
+static void reply_started(struct api_call *c)
 {
 	struct buf b = { 0 };
 
+	buf_add_str(&b, "{\"ok\":true}");
+	api_reply_json(c, 202, &b);
+}
+
+void api_multicast_rekey(struct api_call *c)
+{
 	if (!driver_or_404(c))
 		return;
 	int r = multicast_rekey(c->admin->c.multicast, c->param[0]);
@@ -104,46 +127,73 @@ void api_multicast_rekey(struct api_call *c)
 		api_reply_problem(c, r == -ENOENT ? 404 : 503, r == -ENOENT ? "no multicast group \"%.40s\"" : "group %.40s gets no new key now", c->param[0]);
 		return;
 	}
-	buf_add_str(&b, "{\"ok\":true}");
-	api_reply_json(c, 202, &b);
+	audit(c, "rekey", c->param[0]);
+	reply_started(c);
 }
 
 /* ---- sessions ---- */
 
+static void put_frames(struct json_out *o, const struct mcast_session_view *s)
+{
+	static const char *const names[MCAST_SENT_KIND_COUNT] = {
+		[MCAST_SENT_SYSTEMATIC] = "systematic", [MCAST_SENT_PARITY] = "parity", [MCAST_SENT_TRIM] = "trim", [MCAST_SENT_STATUS] = "status",
+		[MCAST_SENT_ECHO] = "echo", [MCAST_SENT_ANNOUNCE] = "announce", [MCAST_SENT_END] = "end",
+	};
+
+	json_open_object(o, "frames_by_kind");
+	for (int i = 0; i < MCAST_SENT_KIND_COUNT; i++)
+		json_uint(o, names[i], s->sent[i]);
+	json_close_object(o);
+	json_open_object(o, "member_states");
+	for (int i = 0; i < MCAST_MEMBER_STATE_COUNT; i++)
+		json_uint(o, mcast_member_state_name((enum mcast_member_state)i), s->members[i]);
+	json_close_object(o);
+}
+
+static void put_figures(struct json_out *o, const struct mcast_session_view *s)
+{
+	bool is_measured = s->loss_permille != UINT16_MAX;
+
+	json_uint(o, "generations", s->n_generations);
+	json_uint(o, "fragments", s->n_fragments);
+	json_uint(o, "position", s->position);
+	put_decimal(o, "loss", is_measured ? s->loss : -1);
+	json_uint(o, "deficit", s->deficit);
+	json_uint(o, "round", s->round);
+	json_uint(o, "rows_left", s->rows_left);
+	json_uint(o, "frames", s->sent_total);
+	put_frames(o, s);
+	json_uint(o, "reports", s->reports_heard);
+	json_uint(o, "reports_refused", s->reports_refused);
+	json_uint(o, "unicast_blocks", s->unicast_blocks);
+	json_uint(o, "airtime_ms", s->airtime_us / 1000);
+	put_decimal(o, "bound_frames", is_measured ? s->lower_bound : -1);
+	put_decimal(o, "ratio", s->ratio > 0 ? s->ratio : -1);
+	put_known(o, "eta_s", s->eta_ms < 0 ? -1 : s->eta_ms / 1000);
+	json_uint(o, "gap_ms", s->gap_ms);
+	json_int(o, "credit", s->credit);
+	json_uint(o, "window", s->window);
+	json_uint(o, "windows", s->n_windows);
+}
+
 static void put_session(struct json_out *o, const struct multicast_session_view *v)
 {
-	char hex[DIGEST_HEX_BYTES];
+	char hex[DIGEST_HEX_BYTES], sid[MCAST_SID_HEX_BYTES];
 
 	json_open_object(o, NULL);
-	json_hex(o, "id", SPAN(v->sid, MULTICAST_SID_BYTES));
+	json_str(o, "id", mcast_sid_hex(&v->sid, sid));
 	json_str(o, "group", v->group);
 	json_str(o, "update", digest_hex(&v->manifest, hex));
 	json_str(o, "image", digest_hex(&v->image, hex));
 	json_str(o, "phase", v->phase);
-	json_str(o, "paused", v->pause);
+	json_str(o, "paused", v->pause[0] ? v->pause : NULL);
 	json_uint(o, "object_bytes", v->object_bytes);
 	json_uint(o, "fragment_bytes", v->fragment_bytes);
 	json_uint(o, "k", v->k);
-	json_uint(o, "generations", v->n_generations);
-	json_uint(o, "fragments", v->n_fragments);
 	json_uint(o, "members", v->n_members);
-	json_open_object(o, "member_states");
-	for (int s = 0; s < MULTICAST_MEMBER_STATES; s++)
-		json_uint(o, multicast_member_state_name((enum multicast_member_state)s), v->n_state[s]);
-	json_close_object(o);
-	put_decimal(o, "loss", v->loss);
-	json_uint(o, "deficit", v->deficit);
-	json_uint(o, "frames", v->frames);
-	json_uint(o, "data_frames", v->data_frames);
-	json_uint(o, "parity_rows", v->parity_rows);
-	json_uint(o, "control_frames", v->control_frames);
-	json_uint(o, "frame_bytes", v->frame_bytes);
-	put_decimal(o, "bound_frames", v->bound_frames > 0 ? v->bound_frames : -1);
-	put_decimal(o, "ratio", v->ratio > 0 ? v->ratio : -1);
-	put_known(o, "airtime_ms", v->airtime_ms);
-	put_known(o, "eta_s", v->eta_s);
-	json_uint(o, "round", v->round);
-	json_int(o, "age_s", (mono_now().ms - v->began.ms) / 1000);
+	json_int(o, "age_s", v->age_s);
+	if (v->has_session)
+		put_figures(o, &v->s);
 	json_close_object(o);
 }
 
@@ -151,7 +201,7 @@ struct sessions_out {
 	struct api_list *l;                    /* NULL: only the one wanted, to o */
 	struct json_out *o;
 	const char *wanted;
-	char last[2 * MULTICAST_SID_BYTES + 1];
+	char last[MCAST_SID_HEX_BYTES];
 	size_t n;
 	bool begun, is_found;
 };
@@ -159,9 +209,9 @@ struct sessions_out {
 static bool on_session(void *arg, const struct multicast_session_view *v)
 {
 	struct sessions_out *s = arg;
-	char id[2 * MULTICAST_SID_BYTES + 1];
+	char id[MCAST_SID_HEX_BYTES];
 
-	text_hex(SPAN(v->sid, MULTICAST_SID_BYTES), id);
+	mcast_sid_hex(&v->sid, id);
 	s->n++;
 	if (!s->l) {
 		if (strcmp(id, s->wanted) != 0)
@@ -243,23 +293,24 @@ static bool put_member(void *arg, const struct multicast_member_view *v)
 	}
 	json_open_object(o, NULL);
 	json_str(o, "device", v->device);
-	json_str(o, "job", v->job);
-	json_str(o, "state", multicast_member_state_name(v->state));
-	json_uint(o, "deficit", v->deficit);
-	json_uint(o, "loss_permille", v->loss_permille);
-	json_uint(o, "flags", v->flags);
-	json_uint(o, "reports", v->n_reports);
-	put_known(o, "heard_ago_s", v->heard_ago_s);
-	json_uint(o, "refusal", v->refusal);
+	json_str(o, "job", v->job[0] ? v->job : NULL);
+	json_str(o, "state", v->state);
+	json_str(o, "why", v->why);
+	json_bool(o, "by_unicast", v->by_unicast);
+	json_uint(o, "deficit", v->m.deficit);
+	put_decimal(o, "loss", v->m.n_reports && v->m.loss_permille != UINT16_MAX ? v->m.loss_permille / 1000.0 : -1);
+	json_uint(o, "reports", v->m.n_reports);
+	json_uint(o, "refusal", v->m.refusal);
+	json_bool(o, "is_suspect", v->m.suspect);
 	json_close_object(o);
 	m->l->n++;
 	(void)text_copy(m->last, sizeof(m->last), span_str(v->device)); /* same size */
 	return true;
 }
 
-static int sid_of(struct api_call *c, uint8_t ret[static MULTICAST_SID_BYTES])
+static int sid_of(struct api_call *c, struct mcast_sid *ret)
 {
-	if (text_parse_hex(span_str(c->param[0]), ret, MULTICAST_SID_BYTES) == 0)
+	if (mcast_sid_parse(span_str(c->param[0]), ret) == 0)
 		return 0;
 	api_reply_problem(c, 404, "no multicast session \"%.40s\" (16 hex digits)", c->param[0]);
 	return -ENOENT;
@@ -268,14 +319,14 @@ static int sid_of(struct api_call *c, uint8_t ret[static MULTICAST_SID_BYTES])
 void api_multicast_members(struct api_call *c)
 {
 	const struct delivery_driver *drv = driver_or_404(c);
-	uint8_t sid[MULTICAST_SID_BYTES];
+	struct mcast_sid sid;
 	struct api_list l;
 
-	if (!drv || sid_of(c, sid) < 0)
+	if (!drv || sid_of(c, &sid) < 0)
 		return;
 	api_list_begin(c, &l);
 	struct members_out m = { .l = &l, .after = api_after(c), .begun = !api_after(c) };
-	if (multicast_members(drv, sid, put_member, &m) < 0) {
+	if (multicast_members(drv, &sid, put_member, &m) < 0) {
 		buf_done(&l.b);
 		api_reply_problem(c, 404, "no multicast session \"%.40s\"", c->param[0]);
 		return;
@@ -285,28 +336,34 @@ void api_multicast_members(struct api_call *c)
 
 /* ---- by a person ---- */
 
-static void session_act(struct api_call *c, int (*act)(struct delivery_driver *, const uint8_t *), const char *done)
+static void session_act(struct api_call *c, int (*act)(struct delivery_driver *, const struct mcast_sid *), const char *action, const char *done)
 {
-	uint8_t sid[MULTICAST_SID_BYTES];
-	struct buf b = { 0 };
+	struct mcast_sid sid;
 
-	if (!driver_or_404(c) || sid_of(c, sid) < 0)
+	if (!driver_or_404(c) || sid_of(c, &sid) < 0)
 		return;
-	int r = act(c->admin->c.multicast, sid);
-	if (r == -ENOENT)
+	int r = act(c->admin->c.multicast, &sid);
+	if (r == -ENOENT) {
 		api_reply_problem(c, 404, "no multicast session \"%.40s\"", c->param[0]);
-	else if (r < 0)
+	} else if (r < 0) {
 		api_reply_problem(c, 409, "the session is %s already, or has ended", done);
-	if (r < 0)
-		return;
-	buf_add_str(&b, "{\"ok\":true}");
-	api_reply_json(c, 202, &b);
+	} else {
+		audit(c, action, c->param[0]);
+		reply_started(c);
+	}
 }
 
-static int act_pause(struct delivery_driver *drv, const uint8_t *sid) { return multicast_pause(drv, sid); }
-static int act_resume(struct delivery_driver *drv, const uint8_t *sid) { return multicast_resume(drv, sid); }
-static int act_abort(struct delivery_driver *drv, const uint8_t *sid) { return multicast_abort(drv, sid); }
+void api_multicast_pause(struct api_call *c)
+{
+	session_act(c, multicast_pause, "pause", "paused");
+}
 
-void api_multicast_pause(struct api_call *c) { session_act(c, act_pause, "paused"); }
-void api_multicast_resume(struct api_call *c) { session_act(c, act_resume, "going on"); }
-void api_multicast_abort(struct api_call *c) { session_act(c, act_abort, "aborted"); }
+void api_multicast_resume(struct api_call *c)
+{
+	session_act(c, multicast_resume, "resume", "going on");
+}
+
+void api_multicast_abort(struct api_call *c)
+{
+	session_act(c, multicast_abort, "abort", "aborted");
+}

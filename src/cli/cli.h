@@ -41,6 +41,7 @@ int cmd_events(const struct cli *cli, int argc, char **argv);
 int cmd_health(const struct cli *cli, int argc, char **argv);
 int cmd_images(const struct cli *cli, int argc, char **argv);
 int cmd_jobs(const struct cli *cli, int argc, char **argv);
+int cmd_multicast(const struct cli *cli, int argc, char **argv);
 int cmd_recall(const struct cli *cli, int argc, char **argv);
 int cmd_revocation(const struct cli *cli, int argc, char **argv);
 int cmd_rollouts(const struct cli *cli, int argc, char **argv);

@@ -16,15 +16,15 @@ static const struct column session_columns[] = {
 	{ "UPDATE", "update", COL_SHORT, NULL },       { "PHASE", "phase", COL_STATE, NULL },
 	{ "MEMBERS", "member_states", COL_COUNTS, NULL }, { "LOSS", "loss", COL_TEXT, NULL },
 	{ "DEFICIT", "deficit", COL_TEXT, NULL },      { "FRAMES", "frames", COL_TEXT, NULL },
-	{ "PARITY", "parity_rows", COL_TEXT, NULL },   { "RATIO", "ratio", COL_TEXT, NULL },
+	{ "ROUND", "round", COL_TEXT, NULL },          { "RATIO", "ratio", COL_TEXT, NULL },
 	{ "ETA", "eta_s", COL_SECONDS, NULL },
 };
 
 static const struct column member_columns[] = {
 	{ "DEVICE", "device", COL_TEXT, NULL },        { "JOB", "job", COL_SHORT, NULL },
 	{ "STATE", "state", COL_STATE, NULL },         { "DEFICIT", "deficit", COL_TEXT, NULL },
-	{ "LOSS/1000", "loss_permille", COL_TEXT, NULL }, { "REPORTS", "reports", COL_TEXT, NULL },
-	{ "HEARD", "heard_ago_s", COL_SECONDS, NULL },
+	{ "LOSS", "loss", COL_TEXT, NULL },            { "REPORTS", "reports", COL_TEXT, NULL },
+	{ "UNICAST", "by_unicast", COL_BOOL, NULL },   { "WHY", "why", COL_TEXT, NULL },
 };
 
 #define COLUMNS(c_) (c_), sizeof(c_) / sizeof(*(c_))

@@ -26,6 +26,8 @@ const struct cli_command cli_commands[] = {
 	{ "rollouts", "[list | show ID]", "updates on their way", "list show", cmd_rollouts },
 	{ "jobs", "[list [--state S] [--device D] [--update U] | show ID | retry ID | cancel ID]", "one update for one device each",
 	  "list show retry cancel --state --device --update", cmd_jobs },
+	{ "multicast", "[sessions | groups | show ID | members ID | pause ID | resume ID | abort ID | rekey GROUP]",
+	  "one transmission for a whole group: how it goes", "sessions groups show members pause resume abort rekey", cmd_multicast },
 	{ "why-not", "DEVICE UPDATE", "every rule that keeps an update from a device", "", cmd_why_not },
 	{ "images", "[list]", "what is in the cache", "list", cmd_images },
 	{ "sources", "[list | poll NAME]", "where updates come from", "list poll", cmd_sources },
