@@ -22,7 +22,11 @@ struct job_entry {
 	struct job j;
 	unsigned progress_step;                /* last shown */
 	bool waits_retry, is_unsaved;
+	uint64_t serial;                       /* an id may come back: the answers to its stores must not be taken for each other's */
 	unsigned n_pending;                    /* stores under way */
+	enum job_state settled;                /* what the disk holds, or what holds whatever the disk says */
+	unsigned settled_attempts;
+	bool is_settled_stored;
 	struct job_entry *prev, *next;         /* the retry list */
 	struct job_entry *device_prev, *device_next, *update_prev, *update_next, *unsaved_prev, *unsaved_next;
 	UT_hash_handle hh;                     /* by id */
@@ -51,6 +55,7 @@ struct job_run {
 	struct device_jobs *by_device;
 	struct update_counts *counts;
 	struct job_entry *retry, *unsaved;
+	uint64_t serial;
 	struct loop_timer *retry_timer, *prune_timer, *sweep_timer;
 };
 
@@ -110,6 +115,9 @@ static struct job_entry *job_insert(struct job_run *r, const struct job *j)
 	struct job_entry *e = NEW(struct job_entry);
 
 	e->j = *j;
+	e->serial = ++r->serial;
+	e->settled = j->state;
+	e->settled_attempts = j->attempts;
 	HASH_ADD_STR(r->jobs, j.id, e);
 	struct device_jobs *d = device_jobs_get(r, j->device, true);
 	DL_APPEND2(d->list, e, device_prev, device_next);
@@ -213,14 +221,10 @@ static void act_offer(struct job_run *r, struct job_entry *e)
 
 static void act(struct job_run *r, struct job_entry *e)
 {
-	if (e->j.state == JOB_OFFERED)
-		act_offer(r, e);
-	else if (!job_is_open(e->j.state) || e->j.state == JOB_DEFERRED || e->j.state == JOB_QUEUED)
+	if (!job_is_open(e->j.state) || e->j.state == JOB_DEFERRED || e->j.state == JOB_QUEUED)
 		withdraw(r, e, NULL);
-	if (e->j.state == JOB_CONFIRMED)
-		metric_add(METRIC_JOBS_CONFIRMED, 1);
-	else if (e->j.state == JOB_FAILED)
-		metric_add(METRIC_JOBS_FAILED, 1);
+	else
+		act_offer(r, e); /* also for a node that put it off and goes on by itself */
 }
 
 static void audit_state(struct job_run *r, const struct job_entry *e, const char *from, const char *event)
@@ -244,24 +248,37 @@ static void audit_state(struct job_run *r, const struct job_entry *e, const char
 struct pending_state {                         /* a state change on its way to the disk */
 	struct job_run *run;
 	char job[JOB_ID_BYTES];
+	uint64_t serial;
 	enum job_state from, to;
+	unsigned attempts;
 	delivery_done_fn *done;
 	void *arg;
 };
 
-/* What the disk does not hold did not happen; but an offer is withdrawn whatever the disk says. */
-static void state_not_stored(struct job_run *r, struct job_entry *e, const struct pending_state *p)
+/* What the disk does not hold did not happen, and when the last store is answered memory is again as the disk is; but an offer is
+ * withdrawn whatever the disk says. What is queued is stored again by itself, and then goes on. */
+static void settle(struct job_run *r, struct job_entry *e, const struct pending_state *p, int error)
 {
-	if (e->j.state != p->to)
-		return;
-	if (p->to == JOB_CANCELLED || p->to == JOB_DEFERRED) {
+	bool is_withdrawal = (p->to == JOB_CANCELLED || p->to == JOB_DEFERRED) && e->j.state == p->to;
+
+	if (error == 0 || is_withdrawal) {
+		e->settled = p->to;
+		e->settled_attempts = p->attempts;
+		e->is_settled_stored = error == 0;
+	}
+	if (error < 0 && is_withdrawal) {
 		unsaved_set(r, e, true);
 		act(r, e);
-		return;
 	}
-	if (p->from == JOB_QUEUED && p->to == JOB_OFFERED)
-		e->j.attempts--;
-	set_state(r, e, p->from);
+	if (e->n_pending || e->is_unsaved)
+		return;
+	e->j.attempts = e->settled_attempts;
+	if (e->j.state != e->settled)
+		set_state(r, e, e->settled);
+	if (error < 0)
+		act(r, e);                     /* it may have gone on before this was acted upon, or been withdrawn in between */
+	if (!e->is_settled_stored || (error < 0 && e->j.state == JOB_QUEUED))
+		unsaved_set(r, e, true);
 }
 
 static void state_stored(void *ctx, int error)
@@ -270,19 +287,29 @@ static void state_stored(void *ctx, int error)
 	struct job_run *r = p->run;
 	struct job_entry *e = job_find(r, p->job);
 
-	if (e && e->n_pending)
+	if (e && e->serial != p->serial)
+		e = NULL;                      /* the device was forgotten, and is back */
+	enum job_state was = e ? e->j.state : p->to;
+	if (e) {
 		e->n_pending--;
+		settle(r, e, p, error);
+	}
 	if (e && error < 0) {
-		state_not_stored(r, e, p);
 		log_event(EV_STORE_FAILED, LOG_ERR, "job %.12s: %s not stored: %s", p->job, job_state_name(p->to), strerror(-error));
+		if (e->j.state != JOB_QUEUED && job_is_open(e->j.state) && !job_is_open(was) && r->c.changed)
+			r->c.changed(r->c.changed_ctx, &e->j, was); /* what is queued is heard of when it is stored again */
 	} else if (e) {
 		log_fields(EV_JOB_STATE, LOG_INFO, ({ "GW_JOB", e->j.id }, { "GW_DEVICE", e->j.device }, { "GW_UPDATE", e->j.update },
 			   { "GW_STATE", job_state_name(p->to) }), "job %.12s of %s: %s -> %s%s%s", e->j.id, e->j.device,
 			   job_state_name(p->from), job_state_name(p->to), e->j.reason[0] ? ": " : "", e->j.reason);
+		metric_add(METRIC_JOBS_CONFIRMED, p->to == JOB_CONFIRMED && p->from != p->to);
+		metric_add(METRIC_JOBS_FAILED, p->to == JOB_FAILED && p->from != p->to);
 		if (e->j.state == p->to)
 			act(r, e);
 		if (r->c.changed)
 			r->c.changed(r->c.changed_ctx, &e->j, p->from);
+		if (r->unsaved)
+			loop_timer_set(r->retry_timer, 0);     /* the disk works again: now the rest */
 	}
 	if (p->done)
 		p->done(p->arg, error);
@@ -302,7 +329,8 @@ static void job_store(struct job_run *r, struct job_entry *e, enum job_state fro
 {
 	struct pending_state *p = NEW(struct pending_state);
 
-	*p = (struct pending_state){ .run = r, .from = from, .to = e->j.state, .done = done, .arg = arg };
+	*p = (struct pending_state){ .run = r, .serial = e->serial, .from = from, .to = e->j.state, .attempts = e->j.attempts,
+				     .done = done, .arg = arg };
 	memcpy(p->job, e->j.id, sizeof(p->job));
 	e->n_pending++;
 	unsaved_set(r, e, false);
@@ -318,7 +346,7 @@ static void job_store(struct job_run *r, struct job_entry *e, enum job_state fro
 static void acknowledge(struct job_run *r, struct job_entry *e, delivery_done_fn *done, void *arg)
 {
 	if (e->n_pending || e->is_unsaved)
-		job_store_put(r->c.db, &e->j, done, arg); /* answered when that is there too */
+		job_store(r, e, e->j.state, "repeated", done, arg); /* answered when that is there too */
 	else
 		done(arg, 0);
 }
@@ -336,8 +364,11 @@ static int job_apply(struct job_run *r, struct job_entry *e, enum job_event ev, 
 			acknowledge(r, e, done, arg);
 		return 0;
 	}
-	if (ev == JOB_EV_START)
+	/* A try that was put off was not in vain: resuming gives it back, also to those that were put off before they were offered. */
+	if (ev == JOB_EV_START || (from == JOB_QUEUED && to == JOB_DEFERRED))
 		e->j.attempts++;
+	else if (ev == JOB_EV_RESUME && e->j.attempts > 0)
+		e->j.attempts--;
 	if (ev == JOB_EV_RETRY || ev == JOB_EV_START)
 		e->j.sent_bytes = 0;
 	(void)text_copy(e->j.reason, sizeof(e->j.reason), span_sub(span_str(reason ? reason : ""), 0, sizeof(e->j.reason) - 1));
@@ -616,10 +647,10 @@ static bool is_due(const struct job_run *r, const struct job_entry *e, struct wa
 static void store_unsaved(struct job_run *r)
 {
 	struct job_entry *e, *tmp;
-	size_t n = 0;
+	size_t n = 0, most = db_is_failing(r->c.db) ? 1 : SLICE_JOBS;  /* one finds out whether the disk works again */
 
 	DL_FOREACH_SAFE2(r->unsaved, e, tmp, unsaved_next) {
-		if (n++ == SLICE_JOBS || db_is_busy(r))
+		if (n++ == most || db_is_busy(r))
 			return;
 		job_store(r, e, e->j.state, "stored again", NULL, NULL);
 	}
@@ -670,7 +701,7 @@ static void on_prune(void *ctx)
 
 static int on_load(void *ctx, const struct job *j)
 {
-	(void)job_insert(ctx, j);
+	job_insert(ctx, j)->is_settled_stored = true;
 	return 0;
 }
 

@@ -17,7 +17,7 @@ struct job_run_config {
 	struct audit_log *audit;
 	const struct rollout_world *world;
 	uint32_t retry_max, retry_s, history_days;
-	/* A job changed state, after it was persisted. */
+	/* A job changed state, after it was persisted; or its end was not persisted, and it is open again. */
 	void (*changed)(void *ctx, const struct job *j, enum job_state old);
 	void *changed_ctx;
 };

@@ -87,6 +87,16 @@ static bool has_key(struct rollout_run *r, const char *device)
 	return n > 0;
 }
 
+/* A full disk may bring back a job that had ended, when another one already took its place: then there are two. */
+static const struct job *other_open(const struct rollout_run *r, const char *device, const char *update)
+{
+	const struct job *j = job_run_next_of(r->jobs, device, NULL);
+
+	while (j && (!job_is_open(j->state) || strcmp(j->update, update) == 0))
+		j = job_run_next_of(r->jobs, device, j->id);
+	return j;
+}
+
 static void judge(struct rollout_run *r, const struct update *u, const struct device *d, struct selection *ret)
 {
 	const struct update_entry *e = entry_get(r, u->id, false);
@@ -96,9 +106,7 @@ static void judge(struct rollout_run *r, const struct update *u, const struct de
 	f.key_missing = d->proof == PROOF_MAC && !has_key(r, d->id);
 	f.images_ready = e && e->is_ready;
 	f.job = job_run_find(r->jobs, u->id, d->id);
-	f.other = job_run_open_of(r->jobs, d->id);
-	if (f.other && f.job == f.other)
-		f.other = NULL;
+	f.other = other_open(r, d->id, u->id);
 	if (f.other)
 		f.other_update = r->c.world->update(r->c.world->ctx, f.other->update);
 	selection_judge(&f, ret);
@@ -112,8 +120,8 @@ static void consider(struct rollout_run *r, const struct update *u, const struct
 	judge(r, u, d, &s);
 	if (!s.allowed)
 		return;
-	const struct job *other = job_run_open_of(r->jobs, d->id);
-	if (other && strcmp(other->update, u->id) != 0)
+	const struct job *other = other_open(r, d->id, u->id);
+	if (other)
 		(void)job_run_apply(r->jobs, other->id, JOB_EV_CANCEL, "a newer update takes its place", NULL, NULL); /* open jobs can */
 	const struct update_entry *e = entry_get(r, u->id, true);
 	const struct job *j = job_run_find(r->jobs, u->id, d->id);
@@ -325,9 +333,17 @@ static void job_changed(void *ctx, const struct job *j, enum job_state old)
 	const struct update *u = r->c.world->update(r->c.world->ctx, j->update);
 	const struct device *d = r->c.world->device(r->c.world->ctx, j->device);
 
-	(void)old;
-	if (j->state == JOB_QUEUED && u && d && r->has_begun)
-		consider(r, u, d);
+	if (r->has_begun && job_is_open(j->state) && !is_live(u)) {
+		/* It was over when its update was recalled, and then its end was not stored. An open job can. */
+		(void)job_run_apply(r->jobs, j->id, JOB_EV_CANCEL, "its update is no longer offered", NULL, NULL);
+	} else if (u && d && r->has_begun && job_is_open(j->state)) {
+		const struct job *other = other_open(r, d->id, u->id);
+		const struct update *other_update = other ? r->c.world->update(r->c.world->ctx, other->update) : NULL;
+		if (other || j->state == JOB_QUEUED)
+			consider(r, u, d);
+		if (other_update)              /* the newer of the two stays */
+			consider(r, other_update, d);
+	}
 	rollout_count(r, e, u);
 }
 

@@ -53,9 +53,17 @@ static struct {
 
 /* ---- the world ---- */
 
+static uint64_t mix(uint64_t z)
+{
+	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+	return z ^ z >> 31;
+}
+
+/* Mixed: the generator counts, and neighbours would tell the same story from one number further on. */
 void sim_random_restart(void)
 {
-	sim.random = sim.seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
+	sim.random = mix(sim.seed * UINT64_C(0xd1342543de82ef95) + 1);
 }
 
 void sim_begin(uint64_t seed)
@@ -133,11 +141,7 @@ void sim_each_seed(unsigned count, void (*run)(uint64_t seed))
 
 static uint64_t next_random(void)              /* splitmix64 */
 {
-	uint64_t z = sim.random += UINT64_C(0x9e3779b97f4a7c15);
-
-	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-	z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-	return z ^ z >> 31;
+	return mix(sim.random += UINT64_C(0x9e3779b97f4a7c15));
 }
 
 uint64_t sim_random(uint64_t n) { return n ? next_random() % n : 0; }

@@ -22,7 +22,7 @@ static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	bool may_go, waits, is_free;           /* guarded by lock */
-	bool is_dead;                          /* read by the writer while the loop waits, or never changes */
+	bool is_dead, is_full;                 /* read by the writer while the loop waits */
 } leash = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
 
 static struct {
@@ -49,8 +49,12 @@ int __wrap_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock)
 
 int __wrap_sql_exec(struct sql_conn *c, const char *text)
 {
-	if (__atomic_load_n(&leash.is_dead, __ATOMIC_ACQUIRE) && strcmp(text, "BEGIN IMMEDIATE") == 0)
-		return -EIO;
+	if (strcmp(text, "BEGIN IMMEDIATE") == 0) {
+		if (__atomic_load_n(&leash.is_dead, __ATOMIC_ACQUIRE))
+			return -EIO;
+		if (__atomic_load_n(&leash.is_full, __ATOMIC_ACQUIRE))
+			return -ENOSPC;
+	}
 	return __real_sql_exec(c, text);
 }
 
@@ -127,7 +131,7 @@ static void after(void *ctx)
 
 int sim_db_open(const char *dir, struct loop *l, struct db **ret)
 {
-	leash.is_dead = false;
+	leash.is_dead = leash.is_full = false;
 	int r = db_open(dir, ret);
 	if (r < 0)
 		return r;
@@ -147,6 +151,11 @@ void sim_db_set_committed(void (*fn)(void *ctx), void *ctx)
 void sim_db_die(void)
 {
 	__atomic_store_n(&leash.is_dead, true, __ATOMIC_RELEASE);
+}
+
+void sim_db_fill(bool is_full)
+{
+	__atomic_store_n(&leash.is_full, is_full, __ATOMIC_RELEASE);
 }
 
 void sim_db_let_go(struct db *db)

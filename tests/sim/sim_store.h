@@ -11,6 +11,8 @@ int sim_db_open(const char *dir, struct loop *l, struct db **ret);
 void sim_db_set_committed(void (*fn)(void *ctx), void *ctx);
 /* From now on nothing reaches the disk: every write ends with -EIO. For a process that is killed; ends with the next open. */
 void sim_db_die(void);
+/* The disk is full: every write ends with -ENOSPC, until it is not full any more. */
+void sim_db_fill(bool is_full);
 /* Commits what is queued and runs every done function, at once, until nothing is left; then, or when it was killed, all flow
  * freely: db_flush() and db_close() may follow. */
 void sim_db_let_go(struct db *db);
