@@ -8,7 +8,7 @@ enum {
 	MIC_DATA = 4, MIC_CONTROL = 8, DATA_HEAD = 5, STATUS_HEAD = 10, ANNOUNCE_BYTES = 46, END_BYTES = 3,
 	STATUS_ALL = 1, STATUS_ECHO = 2, STATUS_DEFICITS_MAX = 24, STATUS_OLD = 32,
 	ROW_MAX = 8191, N_MAX = 16383, UNIT_ROW = 0x8000,              /* a row's header: parity n, or UNIT_ROW | fragment */
-	FROZEN = 0xffff, SPOILED = 0x80, NO_SLOT = 0xff, GEN_STATE = 0x7f,
+	OWNER_SHIFT = 10, FROZEN = 0xffff, SPOILED = 0x80, NO_SLOT = 0xff, GEN_STATE = 0x7f,
 	SAVE_EVERY = 64, CAROUSEL = 3, BAD_PULLS = 3,
 	SNIFF_ROWS = 4,                                                /* a nap while the length of a pass is not known yet */
 	ASK_EVERY_MS = 5 * 60 * 1000, WINDOW_END_MS = 2000, SILENCE_MS = 3000, SILENCE_GAPS = 20,
@@ -259,7 +259,7 @@ static int erase(struct mcast_receiver *r, enum mcr_area area, uint32_t off, uin
 static void free_scratch(struct mcast_receiver *r, unsigned g)
 {
 	for (unsigned i = 0; i < MCR_SCRATCH_GRANULES; i++)
-		if (r->scratch_owner[i] == g + 1)
+		if ((r->scratch_owner[i] & ((1u << OWNER_SHIFT) - 1)) == g + 1)
 			r->scratch_owner[i] = 0;
 }
 
@@ -329,44 +329,63 @@ static unsigned slot_bytes(const struct mcast_receiver *r) { return MCR_HEADER_B
 static unsigned slots_per_granule(const struct mcast_receiver *r) { return MCR_ERASE_BYTES / slot_bytes(r); }
 static unsigned head_slots(const struct mcast_receiver *r, unsigned g) { return ((gen_m(r, g) + 7) / 8 + slot_bytes(r) - 1) / slot_bytes(r); }
 
-/* Where slot s of a generation lies; its granules are taken in ascending order. */
+/* A granule's owner: its nth one of generation g. */
+static unsigned owner_of(unsigned g, unsigned nth) { return nth << OWNER_SHIFT | (g + 1); }
+
+static unsigned find_granule(const struct mcast_receiver *r, unsigned owner)
+{
+	unsigned i = 0;
+
+	while (i < MCR_SCRATCH_GRANULES && r->scratch_owner[i] != owner)
+		i++;
+	return i;
+}
+
+static bool has_slot(const struct mcast_receiver *r, unsigned g, unsigned s)
+{
+	return find_granule(r, owner_of(g, s / slots_per_granule(r))) < MCR_SCRATCH_GRANULES;
+}
+
+/* Where slot s of a generation lies. */
 static uint32_t slot_at(const struct mcast_receiver *r, unsigned g, unsigned s)
 {
-	unsigned nth = s / slots_per_granule(r), i = 0;
+	unsigned i = find_granule(r, owner_of(g, s / slots_per_granule(r)));
 
-	for (; i < MCR_SCRATCH_GRANULES; i++)
-		if (r->scratch_owner[i] == g + 1 && nth-- == 0)
-			break;
 	return i * (uint32_t)MCR_ERASE_BYTES + s % slots_per_granule(r) * slot_bytes(r);
 }
 
-static unsigned n_free_granules(const struct mcast_receiver *r)
+/* The closed generation that has the fewest rows, of those that hold granules; < 0 none. */
+static int find_victim(const struct mcast_receiver *r, unsigned g)
 {
-	unsigned n = 0;
+	int victim = -1;
 
-	for (unsigned i = 0; i < MCR_SCRATCH_GRANULES; i++)
-		n += r->scratch_owner[i] == 0;
-	return n;
+	for (unsigned i = 0; i < MCR_SCRATCH_GRANULES; i++) {
+		int other = (int)(r->scratch_owner[i] & ((1u << OWNER_SHIFT) - 1)) - 1;
+		if (other >= 0 && other != (int)g && (victim < 0 || r->gens[other].rank < r->gens[victim].rank))
+			victim = other;
+	}
+	return victim;
 }
 
-/* Room for n slots: closed generations give way. Returns 1, 0 when there can be none, < 0 flash failed. */
-static int take_scratch(struct mcast_receiver *r, unsigned g, unsigned n)
+/* The granule for slot s is taken when it is needed, as few rows of most generations ever have to wait. Returns 1 it is there;
+ * 0 there can be none; < 0 flash failed. */
+static int take_slot(struct mcast_receiver *r, unsigned g, unsigned s)
 {
-	unsigned need = (n + slots_per_granule(r) - 1) / slots_per_granule(r);
+	unsigned nth = s / slots_per_granule(r), i;
 
-	if (need > MCR_SCRATCH_GRANULES)
-		return 0;
-	for (unsigned i = 0; i < MCR_SCRATCH_GRANULES && n_free_granules(r) < need; i++)
-		if (r->scratch_owner[i])
-			drop_rows(r, r->scratch_owner[i] - 1u);
-	for (unsigned i = 0; i < MCR_SCRATCH_GRANULES && need > 0; i++) {
-		if (r->scratch_owner[i])
-			continue;
-		if (erase(r, MCR_SCRATCH, i * (uint32_t)MCR_ERASE_BYTES, MCR_ERASE_BYTES) < 0)
-			return -1;
-		r->scratch_owner[i] = (uint16_t)(g + 1);
-		need--;
+	if (has_slot(r, g, s))
+		return 1;
+	i = find_granule(r, 0);
+	if (i == MCR_SCRATCH_GRANULES) {
+		int victim = find_victim(r, g);
+		if (victim < 0)
+			return 0;
+		drop_rows(r, (unsigned)victim);
+		i = find_granule(r, 0);
 	}
+	if (erase(r, MCR_SCRATCH, i * (uint32_t)MCR_ERASE_BYTES, MCR_ERASE_BYTES) < 0)
+		return -1;
+	r->scratch_owner[i] = (uint16_t)owner_of(g, nth);
 	return 1;
 }
 
@@ -411,6 +430,9 @@ static int add_row(struct mcast_receiver *r, unsigned id, bool is_replay)
 		if (!bit_get(r->v, j))
 			continue;
 		if (r->slot_of[j] == NO_SLOT) {
+			int room = is_replay ? 1 : take_slot(r, g, head_slots(r, g) + r->n_slots);
+			if (room <= 0)
+				return room;
 			memcpy(matrix_row(r, j), r->v + j / 8, MCR_V_BYTES - j / 8);
 			r->slot_of[j] = (uint8_t)r->n_slots;
 			if (!is_replay) {
@@ -469,7 +491,7 @@ static int reopen(struct mcast_receiver *r, unsigned g)
 	if (move_frozen(r, g, false) < 0)
 		return -1;
 	begin_matrix(r, g, r->row);
-	for (unsigned s = 0; s < r->n_idx; s++) {
+	for (unsigned s = 0; s < r->n_idx && has_slot(r, g, head_slots(r, g) + s); s++) {
 		if (r->ops->read(r->ctx, MCR_SCRATCH, slot_at(r, g, head_slots(r, g) + s), head, sizeof(head)) < 0)
 			return leave(r);
 		if (is_erased(head, sizeof(head)))
@@ -492,11 +514,11 @@ static int open_generation(struct mcast_receiver *r, unsigned g)
 	if (gen_state(r, g) == MCR_DECODE)
 		return reopen(r, g);
 	unsigned missing = gen_missing(r, g);
-	if (missing > MCR_L)
+	if (missing > MCR_L || head_slots(r, g) + missing > MCR_SCRATCH_GRANULES * slots_per_granule(r))
 		return 0;
-	int ok = take_scratch(r, g, head_slots(r, g) + missing);
-	if (ok <= 0)
-		return ok;
+	for (unsigned s = 0; s < head_slots(r, g); s++)
+		if (take_slot(r, g, s) < 0)
+			return -1;
 	if (move_frozen(r, g, true) < 0)
 		return -1;
 	begin_matrix(r, g, gen_map(r, g));
@@ -699,7 +721,7 @@ static void freeze(struct mcast_receiver *r, unsigned g, unsigned sent)
 	r->lost += sent - bits_in(gen_map(r, g), sent);
 }
 
-static unsigned loss_permille(const struct mcast_receiver *r)
+static void first_pass(const struct mcast_receiver *r, uint32_t *ret_expected, uint32_t *ret_lost)
 {
 	uint32_t expected = r->expected, lost = r->lost;
 
@@ -709,7 +731,16 @@ static unsigned loss_permille(const struct mcast_receiver *r)
 		expected += r->gens[g].seen;
 		lost += r->gens[g].seen - bits_in(r->map + map_at(r, g), r->gens[g].seen);
 	}
-	return expected ? (unsigned)((lost * 1000 + expected / 2) / expected) : r->state == MCR_READY ? 0 : 1000;
+	*ret_expected = expected;
+	*ret_lost = lost;
+}
+
+static unsigned loss_permille(const struct mcast_receiver *r)
+{
+	uint32_t expected, lost;
+
+	first_pass(r, &expected, &lost);
+	return expected ? (lost * 1000 + expected / 2) / expected : r->state == MCR_READY ? 0 : 1000;
 }
 
 void mcr_report_make(const struct mcast_receiver *r, uint8_t seq, struct mcr_report *ret)
@@ -1051,12 +1082,19 @@ static bool on_status(struct mcast_receiver *r, const uint8_t *p, size_t n)
 	return true;
 }
 
-static struct mcr_group *find_group(struct mcast_receiver *r, uint32_t gid, uint32_t mask)
+static int group_index(const struct mcast_receiver *r, uint32_t gid, uint32_t mask)
 {
-	for (unsigned i = 0; i < MCR_GROUPS; i++)
+	for (int i = 0; i < MCR_GROUPS; i++)
 		if (r->groups[i].is_used && (r->groups[i].gid & mask) == (gid & mask))
-			return &r->groups[i];
-	return NULL;
+			return i;
+	return -1;
+}
+
+static const struct mcr_group *find_group(const struct mcast_receiver *r, uint32_t gid, uint32_t mask)
+{
+	int i = group_index(r, gid, mask);
+
+	return i < 0 ? NULL : &r->groups[i];
 }
 
 static bool on_own_announce(struct mcast_receiver *r, const uint8_t *p, size_t n)
@@ -1219,35 +1257,43 @@ void mcr_abort(struct mcast_receiver *r)
 	r->open = -1;
 }
 
+void mcr_leave(struct mcast_receiver *r)
+{
+	if (!is_live(r))
+		return;
+	r->state = MCR_CLOSED;
+	r->has_report = r->has_windows = r->is_listening = false;
+	(void)save_session(r); /* else a restart goes on with it, and is told that it is over */
+}
+
 void mcr_forget_group(struct mcast_receiver *r, uint32_t gid)
 {
-	struct mcr_group *group = find_group(r, gid, 0xffffffff);
+	int i = group_index(r, gid, 0xffffffff);
 
-	if (group)
-		group->is_used = false;
+	if (i >= 0)
+		r->groups[i].is_used = false;
 	save_groups(r);
 }
 
 /* The highest session of the group; a table that is full gives up one that is not in use. */
 static void remember_sid(struct mcast_receiver *r, uint32_t gid, const uint8_t *sid)
 {
-	struct mcr_group *group = find_group(r, gid, 0xffffffff);
+	int at = group_index(r, gid, 0xffffffff);
 
-	for (unsigned i = 0; i < MCR_GROUPS && !group; i++)
+	for (int i = 0; i < MCR_GROUPS && at < 0; i++)
 		if (!r->groups[i].is_used)
-			group = &r->groups[i];
-	for (unsigned i = 0; i < MCR_GROUPS && !group; i++)
+			at = i;
+	for (int i = 0; i < MCR_GROUPS && at < 0; i++)
 		if (r->state == MCR_IDLE || r->groups[i].gid != r->gid)
-			group = &r->groups[i];
-	if (!group)
-		group = &r->groups[0];
-	group->is_used = true;
-	group->gid = gid;
-	memcpy(group->sid, sid, sizeof(group->sid));
+			at = i;
+	at = at < 0 ? 0 : at;
+	r->groups[at].is_used = true;
+	r->groups[at].gid = gid;
+	memcpy(r->groups[at].sid, sid, sizeof(r->groups[at].sid));
 	save_groups(r);
 }
 
-static bool is_replayed(struct mcast_receiver *r, uint32_t gid, const uint8_t *sid)
+static bool is_replayed(const struct mcast_receiver *r, uint32_t gid, const uint8_t *sid)
 {
 	const struct mcr_group *group = find_group(r, gid, 0xffffffff);
 
@@ -1260,7 +1306,7 @@ static bool is_same_object(const struct mcast_receiver *r, const struct mcr_setu
 	       r->k == s->k && r->log2_e == s->log2_e;
 }
 
-static enum mcr_ack check_setup(const struct mcast_receiver *r, const struct mcr_setup *s)
+static enum mcr_ack check_limits(const struct mcast_receiver *r, const struct mcr_setup *s)
 {
 	if (s->size == 0 || s->log2_e > 31 || (1u << s->log2_e) % MCR_ERASE_BYTES != 0)
 		return MCR_NO_SPACE;
@@ -1312,35 +1358,43 @@ static void take_terms(struct mcast_receiver *r, const struct mcr_setup *s)
 	set_windows(r, &s->windows);
 }
 
-/* Told again, in the same words: as good as an answer that was lost, or what a node asks after a restart. */
-static enum mcr_ack repeat_setup(struct mcast_receiver *r, const struct mcr_setup *s)
+static enum mcr_ack is_same_session(const struct mcast_receiver *r, const struct mcr_setup *s)
 {
 	if (!is_same_object(r, s) || r->alg != s->alg || r->gid != s->gid)
 		return MCR_CONFLICT;
-	if (r->state == MCR_READY)
-		return MCR_HAVE_IT;
-	if (r->state == MCR_FAILED)
-		return MCR_DEFERRED;
+	return r->state == MCR_READY ? MCR_HAVE_IT : r->state == MCR_FAILED ? MCR_DEFERRED : MCR_ACCEPTED;
+}
+
+/* Told again, in the same words: as good as an answer that was lost, or what a node asks after a restart. */
+static enum mcr_ack repeat_setup(struct mcast_receiver *r, const struct mcr_setup *s)
+{
 	take_terms(r, s);
 	if (r->state == MCR_CLOSED)
 		r->state = MCR_RECV;
 	return save_session(r) < 0 ? MCR_NO_SPACE : MCR_ACCEPTED;
 }
 
+enum mcr_ack mcr_check_setup(const struct mcast_receiver *r, const struct mcr_setup *s)
+{
+	if (r->state != MCR_IDLE && memcmp(r->sid, s->sid, sizeof(r->sid)) == 0)
+		return is_same_session(r, s);
+	if (is_replayed(r, s->gid, s->sid))
+		return MCR_REPLAYED;
+	enum mcr_ack ack = check_limits(r, s);
+	return ack == MCR_ACCEPTED && is_same_object(r, s) && r->state == MCR_READY ? MCR_HAVE_IT : ack;
+}
+
 enum mcr_ack mcr_setup(struct mcast_receiver *r, const struct mcr_setup *s, uint32_t now)
 {
 	tick(r, now);
-	if (r->state != MCR_IDLE && memcmp(r->sid, s->sid, sizeof(r->sid)) == 0)
-		return repeat_setup(r, s);
-	if (is_replayed(r, s->gid, s->sid))
-		return MCR_REPLAYED;
-	enum mcr_ack ack = check_setup(r, s);
+	enum mcr_ack ack = mcr_check_setup(r, s);
+	bool is_repeated = r->state != MCR_IDLE && memcmp(r->sid, s->sid, sizeof(r->sid)) == 0;
+	if (ack == MCR_HAVE_IT && !is_repeated)
+		remember_sid(r, s->gid, s->sid);
 	if (ack != MCR_ACCEPTED)
 		return ack;
-	if (is_same_object(r, s) && r->state == MCR_READY) {
-		remember_sid(r, s->gid, s->sid);
-		return MCR_HAVE_IT;
-	}
+	if (is_repeated)
+		return repeat_setup(r, s);
 	if (!is_same_object(r, s) || r->state == MCR_FAILED)
 		ack = start_object(r, s);
 	if (ack != MCR_ACCEPTED)
@@ -1471,6 +1525,15 @@ int mcr_init(struct mcast_receiver *r, const struct mcr_ops *ops, void *ctx, uin
 
 /* --- looking at it ----------------------------------------------------------------------------- */
 
+uint32_t mcr_held_bytes(const struct mcast_receiver *r)
+{
+	uint32_t held = 0;
+
+	for (unsigned g = 0; g < r->n_gen; g++)
+		held += gen_state(r, g) == MCR_SOLVED ? gen_bytes(r, g) : gen_held(r, g) * (uint32_t)r->z;
+	return held < r->size ? held : r->size;
+}
+
 enum mcr_state mcr_state(const struct mcast_receiver *r) { return r->state; }
 unsigned mcr_generations(const struct mcast_receiver *r) { return r->n_gen; }
 enum mcr_gen_state mcr_generation_state(const struct mcast_receiver *r, unsigned g) { return gen_state(r, g); }
@@ -1478,6 +1541,7 @@ enum mcr_gen_state mcr_generation_state(const struct mcast_receiver *r, unsigned
 const struct mcr_stats *mcr_stats(struct mcast_receiver *r, uint32_t now)
 {
 	tick(r, now);
+	first_pass(r, &r->stats.n_expected, &r->stats.n_lost);
 	return &r->stats;
 }
 

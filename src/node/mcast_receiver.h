@@ -34,7 +34,9 @@
 #define MCR_ERASE_BYTES 4096                   /* erase granule of this device's flash; E of a session is a multiple of it */
 #endif
 #ifndef MCR_SCRATCH_GRANULES
-#define MCR_SCRATCH_GRANULES 3                 /* granules of scratch flash; the largest L' + 1 rows of Z + 8 bytes must fit */
+/* Granules of scratch flash; L' + 1 rows of Z + 8 bytes must fit (3). More of them keep the rows of generations that are not
+ * solved yet while others are on the air: at 10 % loss 6, at 30 % 10, or those rows must be sent again. At most 63. */
+#define MCR_SCRATCH_GRANULES 10
 #endif
 
 enum {
@@ -154,6 +156,7 @@ struct mcr_stats {                             /* of the session, since setup or
 	uint32_t n_bad_mic, n_control;         /* control: STATUS, ANNOUNCE, END */
 	uint32_t n_dropped;                    /* malformed, or of another session */
 	uint32_t radio_on_ms;                  /* time it asked to listen */
+	uint32_t n_expected, n_lost;           /* systematic fragments of the first pass, and those of them that did not come */
 	uint16_t n_reports, n_cancelled, n_spoiled;
 };
 
@@ -208,7 +211,7 @@ struct mcast_receiver {
 	uint8_t matrix[4 * MCR_V_BYTES * (MCR_V_BYTES + 1)];   /* row j from the byte of bit j on */
 	uint8_t v[MCR_V_BYTES], row[MCR_K_MAX / 8];
 	uint8_t b[MCR_HEADER_BYTES + MCR_Z_MAX], other[MCR_Z_MAX];
-	uint16_t scratch_owner[MCR_SCRATCH_GRANULES];  /* generation + 1; 0 = free */
+	uint16_t scratch_owner[MCR_SCRATCH_GRANULES];  /* nth | generation + 1; 0 = free */
 
 	struct mcr_stats stats;
 };
@@ -220,6 +223,10 @@ int mcr_init(struct mcast_receiver *r, const struct mcr_ops *ops, void *ctx, uin
 /* A session (C4). Erases the object's flash unless the same object is already on its way. Repeating it is fine: it
  * also tells windows and pace anew. */
 enum mcr_ack mcr_setup(struct mcast_receiver *r, const struct mcr_setup *s, uint32_t now);
+/* What mcr_setup() would say by session counter, limits and what goes on now; changes nothing. To be asked before room is made. */
+enum mcr_ack mcr_check_setup(const struct mcast_receiver *r, const struct mcr_setup *s);
+/* Leaves a session: does not listen any more; what is here stays for another session of the same object. */
+void mcr_leave(struct mcast_receiver *r);
 /* The group was left or its key changed: forgets its session counter. */
 void mcr_forget_group(struct mcast_receiver *r, uint32_t gid);
 /* DELETE: forgets the session and its records; the object's bytes stay where they are. */
@@ -244,6 +251,7 @@ int mcr_put(struct mcast_receiver *r, uint32_t off, const uint8_t *data, size_t 
 enum mcr_state mcr_state(const struct mcast_receiver *r);
 unsigned mcr_generations(const struct mcast_receiver *r);
 enum mcr_gen_state mcr_generation_state(const struct mcast_receiver *r, unsigned g);
+uint32_t mcr_held_bytes(const struct mcast_receiver *r);       /* of the object */
 unsigned mcr_deficit(const struct mcast_receiver *r, unsigned g);      /* 0 = solved */
 void mcr_report_make(const struct mcast_receiver *r, uint8_t seq, struct mcr_report *ret);
 const struct mcr_stats *mcr_stats(struct mcast_receiver *r, uint32_t now);
