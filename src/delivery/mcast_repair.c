@@ -53,30 +53,49 @@ static bool is_too_often(const struct mcast_session *s, struct mcast_member *m, 
 
 /* ---- what it means ---- */
 
-/* Even at 50 % loss the rows sent since its last word would have brought something. */
-static bool lacks_progress(const struct mcast_session *s, const struct mcast_member *m, const struct mcast_report *r)
+static struct mcast_claim *claim_of(struct mcast_member *m, unsigned g)
 {
-	for (size_t i = 0; i < r->n_deficits; i++)
-		for (size_t k = 0; k < m->n_claims; k++) {
-			const struct mcast_claim *c = &m->claims[k];
-			unsigned since = mcast_repair_sent(&s->gens[c->g]) - c->sent_then;
+	for (size_t k = 0; k < m->n_claims; k++)
+		if (m->claims[k].g == g)
+			return &m->claims[k];
+	return NULL;
+}
 
-			if (c->g == r->deficits[i].g && r->deficits[i].d >= c->d && since >= 2u * c->d + 8)
-				return true;
-		}
-	return false;
+/* Even at 50 % loss the rows sent since it first said so would have brought something. */
+static bool lacks_progress(struct mcast_session *s, struct mcast_member *m, const struct mcast_report *r)
+{
+	bool stuck = false;
+
+	for (size_t i = 0; i < r->n_deficits; i++) {
+		struct mcast_claim *c = claim_of(m, r->deficits[i].g);
+		unsigned sent = mcast_repair_sent(&s->gens[r->deficits[i].g]);
+
+		if (!c || r->deficits[i].d < c->d || sent - c->sent_then < 2u * c->d + 8)
+			continue;
+		c->sent_then = (uint16_t)sent;                 /* judged anew from here */
+		stuck = true;
+	}
+	return stuck;
 }
 
 static void keep_claims(struct mcast_session *s, struct mcast_member *m, const struct mcast_report *r)
 {
-	m->n_claims = 0;
-	for (size_t i = 0; i < r->n_deficits; i++) {
-		unsigned g = r->deficits[i].g;
+	struct mcast_claim kept[MCAST_REPORT_DEFICITS_MAX];
+	uint8_t n = 0;
 
-		if (s->gens[g].sent == 0)
+	for (size_t i = 0; i < r->n_deficits; i++) {
+		const struct mcast_claim *was = claim_of(m, r->deficits[i].g);
+		struct mcast_gen *gen = &s->gens[r->deficits[i].g];
+		struct mcast_claim c = { r->deficits[i].g, r->deficits[i].d, (uint16_t)mcast_repair_sent(gen) };
+
+		if (gen->sent == 0)
 			continue;                              /* nothing of it was sent yet */
-		m->claims[m->n_claims++] = (struct mcast_claim){ (uint8_t)g, r->deficits[i].d, (uint16_t)mcast_repair_sent(&s->gens[g]) };
+		if (was && was->d <= c.d)
+			c.sent_then = was->sent_then;          /* no progress since */
+		kept[n++] = c;
 	}
+	memcpy(m->claims, kept, n * sizeof(kept[0]));
+	m->n_claims = n;
 }
 
 static void count_answer(struct mcast_session *s, struct mcast_member *m, const struct mcast_report *r)
