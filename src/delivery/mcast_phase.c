@@ -92,7 +92,9 @@ static enum mcast_step run_new(struct mcast_session *s)
 
 static enum mcast_step run_setup(struct mcast_session *s)
 {
-	struct mono end = mono_add_ms(s->phase_since, s->cfg.tuning.setup_wait_ms);
+	/* A thousand members answer one after the other: as long as somebody does, it goes on. */
+	struct mono since = mono_before(s->phase_since, s->heard) ? s->heard : s->phase_since;
+	struct mono end = mono_add_ms(since, s->cfg.tuning.setup_wait_ms);
 	bool is_open = mcast_member_setups_open(s);
 
 	if (is_open && (mono_before(s->now, end) || mcast_listeners(s) == 0)) {
@@ -116,6 +118,17 @@ static enum mcast_step run_setup(struct mcast_session *s)
 	return MCAST_STEP_MOVED;
 }
 
+/* Who knows of it by ANNOUNCE alone fetches the descriptor first: data sent meanwhile would have to be sent to them again. */
+static bool waits_for_invited(struct mcast_session *s)
+{
+	struct mono end = mono_add_ms(s->phase_since, (int64_t)s->cfg.tuning.invite_wait_ms + (int64_t)s->n_members * s->cfg.tuning.slot_ms);
+
+	if (s->then != MCAST_PHASE_SYSTEMATIC || s->position > 0 || s->n_state[MCAST_MEMBER_INVITED] == 0 || !mono_before(s->now, end))
+		return false;
+	mcast_wake(s, end);
+	return true;
+}
+
 static enum mcast_step run_announce(struct mcast_session *s)
 {
 	if (s->announces_left > 0) {
@@ -123,6 +136,8 @@ static enum mcast_step run_announce(struct mcast_session *s)
 		mcast_send_announce(s);
 		return MCAST_STEP_FRAME;
 	}
+	if (waits_for_invited(s))
+		return MCAST_STEP_WAIT;
 	mcast_session_enter(s, s->then);
 	return MCAST_STEP_MOVED;
 }
@@ -273,31 +288,39 @@ static enum mcast_step run_sample(struct mcast_session *s)
 	return MCAST_STEP_MOVED;
 }
 
-/* Nobody wants anything: is this the end, of the window or of all? */
-static void silent_status(struct mcast_session *s)
+/* The window has done its work: the next one goes on with the next range, after the last with what is left of all. */
+static void end_window(struct mcast_session *s)
 {
-	s->silent++;
-	if (!s->windowed) {
-		if (s->silent >= s->cfg.tuning.silent_end)
-			finish(s);
-		return;
-	}
-	if (range_is_last(s))
+	if (range_is_last(s)) {
 		open_range(s);
-	else
+	} else {
 		mcast_phase_plan_range(s, s->range_first + s->range_n);
-	if (s->range_first > 0) {
-		s->windows_silent = 0;
 		mcast_session_enter(s, MCAST_PHASE_SYSTEMATIC);
-	} else if (++s->windows_silent >= s->cfg.tuning.silent_end) {
-		finish(s);
-		return;
 	}
 	s->window_closing = true;
 }
 
+/* Nobody wants anything: is this the end, of the window or of all? */
+static void silent_status(struct mcast_session *s)
+{
+	bool was_last = range_is_last(s);
+
+	if (!s->windowed) {
+		if (++s->silent >= s->cfg.tuning.silent_end)
+			finish(s);
+		return;
+	}
+	s->windows_silent = was_last ? s->windows_silent + 1 : 0;
+	if (s->windows_silent >= s->cfg.tuning.silent_end)
+		finish(s);
+	else
+		end_window(s);
+}
+
 static enum mcast_step run_status(struct mcast_session *s)
 {
+	uint32_t pulls;
+
 	if (!s->poll.is_open || s->poll.kind != MCAST_POLL_STATUS) {
 		mcast_send_ask(s, MCAST_POLL_STATUS, false, s->last_wanting < mcast_listeners(s) ? s->last_wanting : mcast_listeners(s));
 		return MCAST_STEP_FRAME;
@@ -319,8 +342,11 @@ static enum mcast_step run_status(struct mcast_session *s)
 	s->last_wanting = s->poll.echoed ? 2 * s->poll.n_wanting : s->poll.n_wanting;
 	s->row_g = 0;
 	s->round++;
+	pulls = s->n_state[MCAST_MEMBER_PULLING];
 	if (mcast_repair_plan(s) > 0)
 		mcast_session_enter(s, MCAST_PHASE_REPAIR);
+	else if (s->windowed && s->n_state[MCAST_MEMBER_PULLING] == pulls)
+		end_window(s);                                 /* all they want is of other windows */
 	return MCAST_STEP_MOVED;
 }
 

@@ -19,7 +19,7 @@ void mcast_tuning_default(struct mcast_tuning *ret)
 		.carousel = 3, .persist_every = 256, .restart_skip = 64,
 		.setup_parallel = 8, .setup_tries = 4, .setup_retry_ms = 15 * 1000, .pull_parallel = 8,
 		.member_rounds = 8, .member_share_percent = 50, .member_strikes = 3,
-		.slot_ms = 50, .grace_ms = 1000, .setup_wait_ms = 300 * 1000,
+		.slot_ms = 50, .grace_ms = 1000, .setup_wait_ms = 300 * 1000, .invite_wait_ms = 30 * 1000,
 		.pull_timeout_ms = 600 * 1000, .lazy_ms = 1800 * 1000, .lifetime_ms = 604800u * 1000u,
 	};
 }
@@ -199,8 +199,10 @@ static void run_windows(struct mcast_session *s)
 
 		if (left > 0)
 			mcast_wake(s, mono_add_ms(s->now, left));
-		else
+		else if (!s->window_closing) {
 			s->window_closing = true;              /* END 3 leaves, then mcast_phase.c pauses */
+			mcast_wake(s, s->next_tx);
+		}
 		return;
 	}
 	start = mcast_send_window_start(s, s->window);
@@ -260,8 +262,10 @@ struct mono mcast_session_step(struct mcast_session *s, struct mono now)
 	run_timers(s);
 	for (unsigned i = 0; i < MCAST_BURST_MAX; i++) {
 		run_windows(s);
-		if (!run_frame(s))
+		if (!run_frame(s)) {
+			run_windows(s);                        /* what moved may wait for one */
 			break;
+		}
 		if (i + 1 == MCAST_BURST_MAX)
 			mcast_wake(s, s->now);
 		mcast_wake(s, s->next_tx);

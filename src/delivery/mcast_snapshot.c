@@ -132,7 +132,7 @@ static void encode(const struct mcast_session *s, struct buf *b)
 	PUT(b, KEY_ROUND, s->round, s->last_wanting);
 	PUT(b, KEY_PLACE, s->range_first, s->range_n, s->block, s->at_n, s->at_g, s->position);
 	PUT(b, KEY_LOSS, s->has_loss, (uint64_t)(s->loss.p / loss_unit + 0.5), (uint64_t)(s->loss.v / variance_unit + 0.5));
-	PUT(b, KEY_WINDOWS, s->carousel_used, s->windows_silent);
+	PUT(b, KEY_WINDOWS, s->window, s->carousel_used, s->windows_silent);
 	cbor_put_uint(b, KEY_GAP);
 	cbor_put_uint(b, s->gap_ms);
 	cbor_put_uint(b, KEY_FLAGS);
@@ -251,7 +251,8 @@ static void take_state(struct cbor *c, struct mcast_session *s, uint64_t *ret_fl
 	s->loss.p = (double)take(c, 1000000) * loss_unit;
 	s->loss.v = (double)take(c, 1000000000) * variance_unit;
 	expect_key(c, KEY_WINDOWS);
-	expect_array(c, 2);
+	expect_array(c, 3);
+	s->window = (unsigned)take(c, s->cfg.windows.count);
 	s->carousel_used = (unsigned)take(c, UINT16_MAX);
 	s->windows_silent = (unsigned)take(c, UINT16_MAX);
 	expect_key(c, KEY_GAP);
