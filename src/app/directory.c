@@ -9,6 +9,7 @@ static void on_device_changed(void *ctx, const struct device *d)
 {
 	struct gateway *g = ctx;
 
+	gateway_multicast_device(g, d);
 	if (g->rollout)
 		rollout_device_changed(g->rollout, d);
 }
@@ -17,6 +18,8 @@ static void on_device_removed(void *ctx, const char *id)
 {
 	struct gateway *g = ctx;
 
+	if (g->multicast)
+		multicast_device_gone(g->multicast, id);
 	if (g->rollout)
 		rollout_device_removed(g->rollout, id);
 }
@@ -25,6 +28,7 @@ static void on_forget(void *ctx, const char *identity)
 {
 	struct gateway *g = ctx;
 
+	gateway_multicast_forget(g, identity);
 	if (g->coap)
 		coap_endpoint_forget(g->coap, identity);
 }
@@ -36,7 +40,10 @@ static int on_psk(void *ctx, struct span identity, uint8_t *ret, size_t max)
 
 static void on_heard(void *ctx, const struct coap_peer *peer)
 {
-	devices_heard(((struct gateway *)ctx)->devices, peer, wall_now());
+	struct gateway *g = ctx;
+
+	devices_heard(g->devices, peer, wall_now());
+	gateway_multicast_heard(g, peer);
 }
 
 static struct registry_limits limits_of(const struct config *c)

@@ -246,18 +246,19 @@ static int start_rollout(struct gateway *g, struct buf *error)
 	r = coap_pull_open(&(struct coap_pull_config){
 		.endpoint = g->coap, .path = c->delivery.path, .forward_proxy = c->coap.forward_proxy,
 		.offer_max_age_s = c->delivery.offer_max_age_s, .source = rollout_run_source(g->rollout),
-		.sink = job_run_sink(rollout_run_jobs(g->rollout)), .who = gateway_who, .who_ctx = g }, &g->coap_pull);
+		.sink = gateway_sink(g), .who = gateway_who, .who_ctx = g }, &g->coap_pull);
 	if (r < 0) {
 		buf_printf(error, "delivery.path \"%s\": %s\n", c->delivery.path, strerror(-r));
 		return r;
 	}
 	job_run_add_driver(rollout_run_jobs(g->rollout), g->coap_pull);
-	return 0;
+	return gateway_multicast_start(g, error);
 }
 
 static void stop_rollout(struct gateway *g)
 {
 	g->rollout = rollout_run_close(g->rollout);
+	gateway_multicast_stop(g); /* hands nothing over any more */
 	if (g->coap_pull)
 		g->coap_pull = g->coap_pull->ops->close(g->coap_pull);
 }
@@ -266,7 +267,7 @@ static int start_admin(struct gateway *g, struct buf *error)
 {
 	return admin_open(&(struct admin_config){
 		.loop = g->loop, .workers = g->workers, .config = g->config, .db = g->db, .devices = g->devices, .registry = g->registry,
-		.intake = g->intake, .rollout = g->rollout, .upstream = g->upstream, .images = g->images, .audit = g->audit, .coap = g->coap,
+		.intake = g->intake, .rollout = g->rollout, .upstream = g->upstream, .images = g->images, .audit = g->audit, .coap = g->coap, .multicast = g->multicast,
 		.reload = on_reload, .coap_address = on_coap_address, .ctx = g }, &g->admin, error);
 }
 
@@ -318,6 +319,8 @@ int gateway_start(struct gateway *g, struct config *config)
 		return r;
 	}
 	rollout_run_begin(g->rollout);
+	if (g->multicast)
+		multicast_begin(g->multicast);
 	intake_begin(g->intake);
 	/* A source that cannot start is listed with its error; the rest goes on. */
 	if (upstream_apply(g->upstream, config->sources, config->n_sources, &error) < 0 || error.n)

@@ -4,6 +4,7 @@
 #include "admin/admin.h"
 #include "config/config.h"
 #include "delivery/coap_pull.h"
+#include "delivery/multicast.h"
 #include "directory/devices.h"
 #include "directory/rd_coap.h"
 #include "directory/registry.h"
@@ -20,6 +21,8 @@
 #include "trust/trust.h"
 #include "upstream/revocation_source.h"
 #include "upstream/upstream.h"
+
+struct gateway_multicast;
 
 struct gateway {
 	struct config *config;                 /* owned; replaced by a reload */
@@ -42,6 +45,8 @@ struct gateway {
 	struct rollout_world world;
 	struct rollout_run *rollout;
 	struct delivery_driver *coap_pull;
+	struct delivery_driver *multicast;     /* NULL = off */
+	struct gateway_multicast *multicast_members;
 	struct admin *admin;
 	struct loop_signal *signals[3];
 	struct loop_timer *status_timer;
@@ -65,5 +70,13 @@ void gateway_settings_apply(struct gateway *g, const struct config *c);
 /* app/world.c: what rollout asks of directory and intake; which device asks a driver. */
 void gateway_world_init(struct gateway *g);
 coap_pull_who_fn gateway_who;
+/* app/multicast.c: the multicast driver's neighbours. All but the sink do nothing when it is off. */
+int gateway_multicast_start(struct gateway *g, struct buf *error);
+void gateway_multicast_stop(struct gateway *g);
+void gateway_multicast_reload(struct gateway *g);
+void gateway_multicast_heard(struct gateway *g, const struct coap_peer *peer);
+void gateway_multicast_device(struct gateway *g, const struct device *d);      /* it changed */
+void gateway_multicast_forget(struct gateway *g, const char *identity);        /* a credential went, or changed */
+struct delivery_sink gateway_sink(struct gateway *g);  /* job_run's, and the driver hears of reports */
 /* app/reload.c: read the file again; what can change while running does; text says what changed or what is wrong. */
 int gateway_reload(struct gateway *g, struct buf *text);

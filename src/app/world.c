@@ -55,5 +55,10 @@ void gateway_world_init(struct gateway *g)
 /* For the drivers: which device asks. */
 int gateway_who(void *ctx, const struct coap_peer *peer, struct span ep, char *ret)
 {
-	return devices_who(((struct gateway *)ctx)->devices, peer, ep, wall_now(), ret);
+	struct gateway *g = ctx;
+	int code = devices_who(g->devices, peer, ep, wall_now(), ret);
+
+	if (code == 0 && g->multicast)
+		multicast_heard(g->multicast, peer, ret); /* over plain CoAP only its asking says who it is */
+	return code;
 }

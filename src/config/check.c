@@ -136,6 +136,28 @@ static void check_unique(struct loader *l, const void *elements, size_t element_
 	}
 }
 
+static void check_group(struct loader *l, struct config_multicast_group *g)
+{
+	if (g->window_s > 0 && g->window_period_s < g->window_s)
+		loader_error(l, loader_is_set(l, &g->window_period_s) ? &g->window_period_s : &g->window_s, "multicast_group.window_period_s",
+			     "shorter than the window; at least %u would be right", g->window_s);
+	if (g->link == CONFIG_LINK_THREAD && g->routers == 0 && loader_is_good(l, &g->routers))
+		loader_error(l, &g->link, "multicast_group.routers", "missing; on thread every router in range repeats each frame");
+}
+
+static void check_multicast(struct loader *l)
+{
+	struct config *c = l->c;
+
+	for (size_t i = 0; i < c->n_multicast_groups; i++)
+		check_group(l, &c->multicast_groups[i]);
+	if (c->multicast.sample_min > c->multicast.sample_max)
+		loader_error(l, loader_is_set(l, &c->multicast.sample_min) ? &c->multicast.sample_min : &c->multicast.sample_max,
+			     "multicast.sample_min", "more than sample_max; at most %u would be right", c->multicast.sample_max);
+	check_unique(l, c->multicast_groups, sizeof(*c->multicast_groups), c->n_multicast_groups, offsetof(struct config_multicast_group, name),
+		     "multicast_group.name");
+}
+
 void check_config(struct loader *l)
 {
 	struct config *c = l->c;
@@ -149,4 +171,5 @@ void check_config(struct loader *l)
 	check_unique(l, c->sources, sizeof(*c->sources), c->n_sources, offsetof(struct config_source, name), "source.name");
 	check_unique(l, c->anchors, sizeof(*c->anchors), c->n_anchors, offsetof(struct config_anchor, name), "anchor.name");
 	check_unique(l, c->policies, sizeof(*c->policies), c->n_policies, offsetof(struct config_policy_row, class_id), "policy.class_id");
+	check_multicast(l);
 }

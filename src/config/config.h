@@ -36,6 +36,19 @@ struct config_policy_row {                     /* [[policy]]: for a model; overr
 	int policy;
 };
 
+enum config_link { CONFIG_LINK_802154, CONFIG_LINK_THREAD, CONFIG_LINK_868, CONFIG_LINK_ETHERNET };
+
+struct config_multicast_group {                /* [[multicast_group]] */
+	char *name;                            /* unique, at most 31 bytes: keys and counters are kept by it */
+	char *interface, *address;
+	uint32_t port, hop_limit;
+	int link;                              /* enum config_link */
+	uint32_t routers, pace_ms, slot_ms, fragment_bytes, min_members;
+	uint32_t window_start_s, window_s, window_period_s;
+	bool invite;
+	char **devices, **vendor_ids, **class_ids, **sectors;  /* all that are given must fit; none given: every device */
+};
+
 struct config {
 	char *file;                            /* where it was read from */
 	char *state_dir;
@@ -76,9 +89,18 @@ struct config {
 	struct { uint32_t retry_max, retry_s, history_days; } rollout;
 	struct { char *path; uint32_t offer_max_age_s; } delivery;     /* path "fw" */
 
+	struct {
+		bool enabled;
+		uint32_t gather_s, lifetime_s;
+		/* man/dormouse-multicast.7, constants */
+		uint32_t interleave, lost_max, sample_min, sample_max, unfinished, rounds_max, echo_every, announce_every, silent_end,
+			credit, carousel, restart_skip, setup_parallel, setup_tries, setup_wait_s, pull_timeout_s, lazy_s;
+	} multicast;
+
 	struct config_source *sources; size_t n_sources;
 	struct config_anchor *anchors; size_t n_anchors;
 	struct config_policy_row *policies; size_t n_policies;
+	struct config_multicast_group *multicast_groups; size_t n_multicast_groups;
 };
 
 /* Reads file, then file's directory dormouse.d/ *.toml in name order (later wins per key; [[tables]] add up).

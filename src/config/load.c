@@ -301,6 +301,7 @@ struct config *config_free(struct config *c)
 	free(c->sources);
 	free(c->anchors);
 	free(c->policies);
+	free(c->multicast_groups);
 	free(c->file);
 	free(c);
 	return NULL;

@@ -3,7 +3,7 @@
 #include "base/text.h"
 
 enum { T_TOP, T_LOG, T_WORKER, T_COAP, T_DIRECTORY, T_HTTP, T_ADMIN, T_CACHE, T_REVOCATION, T_AUDIT, T_ROLLOUT, T_DELIVERY,
-       T_SOURCE, T_ANCHOR, T_POLICY, T_COUNT };
+       T_MULTICAST, T_SOURCE, T_ANCHOR, T_POLICY, T_GROUP, T_COUNT };
 
 #define ARRAY_(type_, list_, count_, max_) \
 	.element_bytes = sizeof(type_), .list_offset = offsetof(struct config, list_), \
@@ -22,12 +22,15 @@ const struct schema_table schema_tables[] = {
 	[T_AUDIT] = { .name = "audit", .line = "The audit log" },
 	[T_ROLLOUT] = { .name = "rollout", .line = "Jobs: one update for one device" },
 	[T_DELIVERY] = { .name = "delivery", .line = "What nodes ask for over CoAP" },
+	[T_MULTICAST] = { .name = "multicast", .line = "One transmission of an image for a whole group (dormouse-multicast(7))" },
 	[T_SOURCE] = { .name = "source", .line = "Where updates come from; one table a source",
 		       ARRAY_(struct config_source, sources, n_sources, CONFIG_SOURCES_MAX) },
 	[T_ANCHOR] = { .name = "anchor", .line = "Who may sign updates, and for which devices; one table an anchor",
 		       ARRAY_(struct config_anchor, anchors, n_anchors, CONFIG_ANCHORS_MAX) },
 	[T_POLICY] = { .name = "policy", .line = "Exceptions to a source's policy, by device class",
 		       ARRAY_(struct config_policy_row, policies, n_policies, CONFIG_POLICIES_MAX) },
+	[T_GROUP] = { .name = "multicast_group", .line = "Who is reached by which multicast address; one table a group, the first that fits counts",
+		      ARRAY_(struct config_multicast_group, multicast_groups, n_multicast_groups, CONFIG_MULTICAST_GROUPS_MAX) },
 };
 const size_t schema_n_tables = T_COUNT;
 
@@ -38,10 +41,15 @@ static const char *const kind_words[] = { "https", "folder", NULL };
 static const char *const policy_words[] = { [CONFIG_APPROVE] = "approve", [CONFIG_AUTO] = "auto", NULL };
 static const char *const revocation_words[] = { [CONFIG_HARD] = "hard", [CONFIG_GRACE] = "grace", [CONFIG_SOFT] = "soft", NULL };
 
+static const char *const link_words[] = { [CONFIG_LINK_802154] = "802.15.4", [CONFIG_LINK_THREAD] = "thread", [CONFIG_LINK_868] = "868",
+					  [CONFIG_LINK_ETHERNET] = "ethernet", NULL };
+
 #define C_(field_) .offset = offsetof(struct config, field_)
 #define S_(field_) .table = T_SOURCE, .key = #field_, .offset = offsetof(struct config_source, field_)
 #define A_(field_) .table = T_ANCHOR, .key = #field_, .offset = offsetof(struct config_anchor, field_)
 #define P_(field_) .table = T_POLICY, .key = #field_, .offset = offsetof(struct config_policy_row, field_)
+#define M_(field_) .table = T_MULTICAST, .key = #field_, .offset = offsetof(struct config, multicast.field_)
+#define G_(field_) .table = T_GROUP, .key = #field_, .offset = offsetof(struct config_multicast_group, field_)
 #define STRING_(syntax_) .type = SCHEMA_STRING, .syntax = (syntax_)
 #define LIST_(syntax_) .type = SCHEMA_LIST, .syntax = (syntax_)
 #define BOOL_ .type = SCHEMA_BOOL, .words = bool_words
@@ -168,6 +176,47 @@ const struct schema_key schema_keys[] = {
 	{ T_DELIVERY, "offer_max_age_s", C_(delivery.offer_max_age_s), SECONDS_(1, DAY), .def = "60", RESTART_,
 	  .line = "Max-Age of an offer" },
 
+	{ M_(enabled), BOOL_, .def = "false", RESTART_,
+	  .line = "Deliver by multicast to the devices of a [[multicast_group]] when it costs less than one by one" },
+	{ M_(gather_s), SECONDS_(0, DAY), .def = "60", RESTART_,
+	  .line = "How long the first device of a session waits for the others of its group" },
+	{ M_(lifetime_s), SECONDS_(60, 30 * DAY), .def = "604800", RESTART_,
+	  .line = "Longest life of a session" },
+	{ M_(interleave), COUNT_(1, 256), .def = "8", RESTART_,
+	  .line = "Generations sent in turns, so that a burst of losses hurts each a little" },
+	{ M_(lost_max), COUNT_(16, 2048), .def = "160", RESTART_,
+	  .line = "Most losses of a generation that nodes can make good, unless they say less" },
+	{ M_(sample_min), COUNT_(1, 255), .def = "8", RESTART_,
+	  .line = "Fewest answers asked for to estimate the loss" },
+	{ M_(sample_max), COUNT_(1, 255), .def = "64", RESTART_,
+	  .line = "Most answers asked for to estimate the loss" },
+	{ M_(unfinished), COUNT_(1, 1000), .def = "4", RESTART_,
+	  .line = "Generations, over all nodes, that the parity sent in advance may leave unfinished" },
+	{ M_(rounds_max), COUNT_(1, 1000), .def = "40", RESTART_,
+	  .line = "Most repair rounds of a session" },
+	{ M_(echo_every), COUNT_(1, 1000), .def = "8", RESTART_,
+	  .line = "Reports after which the group is told what is known already" },
+	{ M_(announce_every), COUNT_(16, 65535), .def = "256", RESTART_,
+	  .line = "Frames between two announcements" },
+	{ M_(silent_end), COUNT_(1, 100), .def = "2", RESTART_,
+	  .line = "Final questions without an answer that end the sending" },
+	{ M_(credit), COUNT_(16, 65535), .def = "1024", RESTART_,
+	  .line = "Frames that may be sent for each sign of life from the group" },
+	{ M_(carousel), COUNT_(0, 100), .def = "3", RESTART_,
+	  .line = "Further windows for nodes that slept through some" },
+	{ M_(restart_skip), COUNT_(2, 1024), .def = "64", RESTART_,
+	  .line = "Parity rows of each generation left out after a restart, so that none is sent twice" },
+	{ M_(setup_parallel), COUNT_(1, 64), .def = "8", RESTART_,
+	  .line = "Nodes that are set up at a time" },
+	{ M_(setup_tries), COUNT_(1, 20), .def = "4", RESTART_,
+	  .line = "How often a node is asked to take part" },
+	{ M_(setup_wait_s), SECONDS_(1, DAY), .def = "300", RESTART_,
+	  .line = "Longest wait for nodes that were not set up yet" },
+	{ M_(pull_timeout_s), SECONDS_(10, DAY), .def = "600", RESTART_,
+	  .line = "How long a node that fetches the rest by itself may be silent" },
+	{ M_(lazy_s), SECONDS_(1, 30 * DAY), .def = "1800", RESTART_,
+	  .line = "After the sending: how long nodes may take to be heard of before they are served one by one" },
+
 	{ S_(name), STRING_(SYNTAX_NAME), .min = 1, .required = true, .def = "", .example = "acme",
 	  .line = "Name in the log, the API and metrics; unique" },
 	{ S_(kind), WORD_(kind_words), .required = true, .def = "", .example = "https",
@@ -218,6 +267,45 @@ const struct schema_key schema_keys[] = {
 	  .line = "Class UUID of the devices" },
 	{ P_(policy), ENUM_(policy_words), .required = true, .def = "approve", .example = "auto",
 	  .line = "approve or auto, whatever the source says" },
+
+	{ G_(name), STRING_(SYNTAX_SHORT_NAME), .min = 1, .required = true, .def = "", .example = "lamps",
+	  .line = "Name in the log and the API; unique; the group's key is kept by it" },
+	{ G_(interface), STRING_(SYNTAX_INTERFACE), .min = 1, .required = true, .def = "", .example = "lowpan0",
+	  .line = "Network interface to send on; it may come and go" },
+	{ G_(address), STRING_(SYNTAX_GROUP_ADDRESS), .min = 1, .required = true, .def = "", .example = "ff03::4d43",
+	  .line = "IPv6 or IPv4 multicast address of the group; the smallest scope that reaches it" },
+	{ G_(port), COUNT_(1, 65535), .def = "5683",
+	  .line = "UDP port; 61616 to 61631 are compressed by 6LoWPAN" },
+	{ G_(hop_limit), COUNT_(1, 255), .def = "1",
+	  .line = "Hop limit of the frames; 1 in a star" },
+	{ G_(link), ENUM_(link_words), .def = "802.15.4",
+	  .line = "What the interface is: 802.15.4, thread, 868 or ethernet; sets pace and airtime" },
+	{ G_(routers), COUNT_(0, 1000), .def = "0",
+	  .line = "thread: routers in range of each other; each repeats every frame" },
+	{ G_(pace_ms), .type = SCHEMA_U32, .min = 0, .max = 3600000, .def = "0",
+	  .line = "Least time between two frames in milliseconds; 0: what is usual on that link" },
+	{ G_(slot_ms), COUNT_(1, 255), .def = "50",
+	  .line = "Milliseconds that one node's report takes" },
+	{ G_(fragment_bytes), COUNT_(8, 232), .def = "64",
+	  .line = "Bytes of the image in one frame; a frame must fit one frame of the link" },
+	{ G_(min_members), COUNT_(1, 4096), .def = "3",
+	  .line = "Fewest devices for which a session is made; fewer are served one by one" },
+	{ G_(window_start_s), SECONDS_(0, 365 * DAY), .def = "0",
+	  .line = "When a window begins, counted from each multiple of window_period_s since 1970" },
+	{ G_(window_s), SECONDS_(0, 65534), .def = "0",
+	  .line = "Length of the windows in which the group listens; 0: it always listens" },
+	{ G_(window_period_s), SECONDS_(0, 30 * DAY), .def = "0",
+	  .line = "From the begin of one window to the next" },
+	{ G_(invite), BOOL_, .def = "false",
+	  .line = "Devices that hold the group's key are told of a session by multicast alone, not asked one by one" },
+	{ G_(devices), LIST_(SYNTAX_NAME), .def = "",
+	  .line = "Devices of the group, by id; empty: any" },
+	{ G_(vendor_ids), LIST_(SYNTAX_UUID), .def = "",
+	  .line = "Vendor UUIDs of its devices; empty: any" },
+	{ G_(class_ids), LIST_(SYNTAX_UUID), .def = "",
+	  .line = "Class UUIDs of its devices; empty: any" },
+	{ G_(sectors), LIST_(SYNTAX_NAME), .def = "",
+	  .line = "Sectors its devices registered in; empty: any" },
 };
 const size_t schema_n_keys = sizeof(schema_keys) / sizeof(*schema_keys);
 

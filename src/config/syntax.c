@@ -8,7 +8,7 @@
 
 #include "base/text.h"
 
-enum { NAME_BYTES_MAX = 63, HOST_BYTES_MAX = 253, ROUTE_BYTES_MAX = 128, URL_BYTES_MAX = 511 };
+enum { NAME_BYTES_MAX = 63, SHORT_NAME_BYTES_MAX = 31, HOST_BYTES_MAX = 253, ROUTE_BYTES_MAX = 128, URL_BYTES_MAX = 511 };
 
 static bool all_of(struct span s, const char *punctuation)
 {
@@ -155,6 +155,27 @@ int syntax_http_address(struct span s, struct listen_address *ret)
 	return 0;
 }
 
+/* Not ff0X::1, ::2 or ::fd, 224.0.0.0/24, 224.0.1.187: who listens there did not ask for images. */
+static bool is_group_address(struct span s)
+{
+	char text[INET6_ADDRSTRLEN];
+	struct in6_addr a6;
+	struct in_addr a4;
+
+	if (text_copy(text, sizeof(text), s) < 0 || strlen(text) != s.n)
+		return false;
+	if (inet_pton(AF_INET, text, &a4) == 1) {
+		uint32_t a = ntohl(a4.s_addr);
+		return a >> 28 == 14 && a >> 8 != 0xe00000 && a != 0xe00001bb;
+	}
+	if (inet_pton(AF_INET6, text, &a6) != 1 || a6.s6_addr[0] != 0xff)
+		return false;
+	bool well_known = a6.s6_addr[1] >> 4 == 0;
+	for (size_t i = 2; i < 15; i++)
+		well_known = well_known && a6.s6_addr[i] == 0;
+	return !(well_known && (a6.s6_addr[15] == 1 || a6.s6_addr[15] == 2 || a6.s6_addr[15] == 0xfd));
+}
+
 static bool is_word(const char *const *words, struct span s)
 {
 	for (; *words; words++)
@@ -174,6 +195,12 @@ const char *syntax_check(const struct schema_key *k, struct span s)
 		return NULL;
 	case SYNTAX_WORD:
 		return is_word(k->words, s) ? NULL : ""; /* the caller lists them */
+	case SYNTAX_SHORT_NAME:
+		return s.n && s.n <= SHORT_NAME_BYTES_MAX && is_name(s) ? NULL : "1 to 31 letters, digits, \".\", \"_\" or \"-\", not beginning with \".\"";
+	case SYNTAX_INTERFACE:
+		return s.n && s.n < IF_NAMESIZE && all_of(s, "._-@") ? NULL : "the name of a network interface, such as \"lowpan0\"";
+	case SYNTAX_GROUP_ADDRESS:
+		return is_group_address(s) ? NULL : "a multicast address such as \"ff03::4d43\" or \"239.1.2.3\", not one of all nodes or of all CoAP nodes";
 	case SYNTAX_NAME:
 		return s.n && is_name(s) ? NULL : "1 to 63 letters, digits, \".\", \"_\" or \"-\", not beginning with \".\"";
 	case SYNTAX_PATH:

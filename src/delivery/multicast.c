@@ -185,7 +185,7 @@ void multicast_device_gone(struct delivery_driver *drv, const char *device)
 	struct group *g;
 
 	if (o)
-		order_free(d, o);
+		order_to_unicast(d, o); /* whether it may have anything is not for us to say */
 	DL_FOREACH(d->sessions, s) {
 		int i = s->m ? mcast_session_member_find(s->m, device) : MCAST_MEMBER_NONE;
 		if (i >= 0) {

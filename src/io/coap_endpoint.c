@@ -232,6 +232,8 @@ static void on_nack(coap_session_t *session, const coap_pdu_t *sent, const coap_
 		return;
 	if (p->probed && reason == COAP_NACK_RST && p->probe_mid == (uint16_t)mid)
 		peer_is_alive(p);
+	if (reason == COAP_NACK_TOO_MANY_RETRIES && p->e->silent_fn && !p->e->closing)
+		p->e->silent_fn(p->e->silent_ctx, &p->p);
 	observers_on_nack(p, (uint16_t)mid);
 	if (sent)
 		calls_on_nack(p, sent, reason);
@@ -589,6 +591,12 @@ void coap_endpoint_set_heard(struct coap_endpoint *e, void (*fn)(void *ctx, cons
 {
 	e->heard_fn = fn;
 	e->heard_ctx = ctx;
+}
+
+void coap_endpoint_set_silent(struct coap_endpoint *e, void (*fn)(void *ctx, const struct coap_peer *peer), void *ctx)
+{
+	e->silent_fn = fn;
+	e->silent_ctx = ctx;
 }
 
 const char *coap_endpoint_address(struct coap_endpoint *e, size_t i)

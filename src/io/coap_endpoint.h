@@ -69,6 +69,8 @@ int coap_endpoint_add(struct coap_endpoint *e, const struct coap_route *r);
 void coap_endpoint_set_proxy(struct coap_endpoint *e, coap_handler_fn *fn, void *ctx);
 /* Called after each request of a peer, before its handler: who talks is awake. */
 void coap_endpoint_set_heard(struct coap_endpoint *e, void (*fn)(void *ctx, const struct coap_peer *peer), void *ctx);
+/* Called when a confirmable message to a peer was given up: nobody acknowledged it. */
+void coap_endpoint_set_silent(struct coap_endpoint *e, void (*fn)(void *ctx, const struct coap_peer *peer), void *ctx);
 /* The addresses bound, in the order of listen, with real ports; NULL past the end. */
 const char *coap_endpoint_address(struct coap_endpoint *e, size_t i);
 

@@ -180,6 +180,8 @@ struct coap_endpoint {
 	void *proxy_ctx;
 	void (*heard_fn)(void *ctx, const struct coap_peer *peer);
 	void *heard_ctx;
+	void (*silent_fn)(void *ctx, const struct coap_peer *peer);
+	void *silent_ctx;
 	uint64_t next_session;
 	struct peer *peers, *by_session;
 	uint64_t tokens;                       /* of our own requests */

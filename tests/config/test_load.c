@@ -61,7 +61,9 @@ static void an_empty_file_gives_the_defaults(void **state)
 	assert_false(c->directory.auto_enrol);
 	assert_false(c->admin.coap);
 	assert_int_equal(c->directory.durable, CONFIG_DURABLE_COMMIT);
-	assert_int_equal(c->n_sources + c->n_anchors + c->n_policies, 0);
+	assert_int_equal(c->n_sources + c->n_anchors + c->n_policies + c->n_multicast_groups, 0);
+	assert_false(c->multicast.enabled);
+	assert_int_equal(c->multicast.lost_max, 160);             /* MCD C16 */
 }
 
 static void every_table_is_read(void **state)
@@ -113,6 +115,19 @@ static void every_table_is_read(void **state)
 static const struct {
 	const char *text, *says;
 } refused[] = {
+	/* multicast groups */
+	{ "[[multicast_group]]\nname='g'\ninterface='eth0'\naddress='ff02::1'", "multicast_group.address: \"ff02::1\"" },
+	{ "[[multicast_group]]\nname='g'\ninterface='eth0'\naddress='224.0.1.187'", "multicast_group.address" },
+	{ "[[multicast_group]]\nname='g'\ninterface='eth0'\naddress='2001:db8::1'", "multicast_group.address" },
+	{ "[[multicast_group]]\nname='g'\ninterface='an-interface-too-long'\naddress='ff03::4d43'", "multicast_group.interface" },
+	{ "[[multicast_group]]\nname='a-name-of-thirty-two-bytes-is-too'\ninterface='e'\naddress='ff03::4d43'", "multicast_group.name" },
+	{ "[[multicast_group]]\nname='g'\ninterface='e'\naddress='ff03::4d43'\nlink='thread'", "multicast_group.routers: missing" },
+	{ "[[multicast_group]]\nname='g'\ninterface='e'\naddress='ff03::4d43'\nwindow_s=60\nwindow_period_s=30",
+	  "multicast_group.window_period_s: shorter than the window; at least 60 would be right" },
+	{ "[[multicast_group]]\nname='g'\ninterface='e'\naddress='ff03::1:2'\n[[multicast_group]]\nname='G'\ninterface='e'\naddress='ff03::1:2'",
+	  "multicast_group.name: \"G\" is there already" },
+	{ "[[multicast_group]]\nname='g'\naddress='ff03::1:2'", "multicast_group.interface" },
+	{ "[multicast]\nsample_min = 9\nsample_max = 8", "multicast.sample_min: more than sample_max; at most 8 would be right" },
 	/* keys and tables that are not there */
 	{ "\nlisten = 1", "/etc/d.toml:2: listen: unknown key; did you mean coap.listen?" },
 	{ "[coap]\nlisen = []", "/etc/d.toml:2: coap.lisen: unknown key; did you mean coap.listen?" },

@@ -32,6 +32,8 @@ static const char *const configs[] = {
 	"[[source]]\nname='a'\nkind='https'\nurl='https://h/x?y=1'\npolicy='auto'\n[[source]]\nname='b'\nkind='folder'\npath='in'\n"
 	"[[anchor]]\nname='r'\nfile='r.pem'\nvendor_ids=['any']\nclass_ids=['1492af14-2569-5e48-bf42-9b2d51f2ab45']\nrevocation='soft'\n"
 	"[[policy]]\nclass_id='1492af14-2569-5e48-bf42-9b2d51f2ab45'\npolicy='auto'\n",
+	"[multicast]\nenabled=true\ngather_s='5 min'\n[[multicast_group]]\nname='g'\ninterface='lowpan0'\naddress='239.1.2.3'\nlink='868'\n"
+	"devices=['a','b']\nsectors=['hall']\n",
 };
 
 static void what_is_printed_loads_back_the_same(void **state)
@@ -122,7 +124,7 @@ static void the_sample_file_is_complete_and_holds_the_defaults(void **state)
 		fail_msg("conf/dormouse.toml differs from the schema; write it with: test-config-print --sample >conf/dormouse.toml");
 	_cleanup_(config_freep) struct config *sample = parse((char *)have), *defaults = parse("");
 	assert_int_equal(config_diff(defaults, sample, &diff), 0);
-	assert_int_equal(sample->n_sources + sample->n_anchors + sample->n_policies, 0);
+	assert_int_equal(sample->n_sources + sample->n_anchors + sample->n_policies + sample->n_multicast_groups, 0);
 }
 
 /* Taking the # off the examples gives a configuration that is accepted. */
