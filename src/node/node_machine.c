@@ -7,6 +7,7 @@ enum {
 	TO_RESUME = NODE_STATE_COUNT,          /* registered: what does the phase ask for? */
 	TO_REST,                               /* nothing to do: watch, sleep, or done */
 	TO_AGAIN,                              /* after a pause or a sleep: as far back as needed */
+	TO_REGISTER,                           /* denied: does the gateway not know us any more, or is this device not enrolled? */
 	TO_COUNT,
 };
 
@@ -28,7 +29,7 @@ static const struct move moves[NODE_STATE_COUNT][NODE_EVENT_COUNT] = {
 	[NODE_REFRESH]  = { [NODE_EV_OK] = GO(TO_RESUME), [NODE_EV_UNREACHABLE] = GO(NODE_PAUSE), [NODE_EV_GONE] = GO(NODE_REGISTER),
 			    [NODE_EV_DENIED] = GO(NODE_REGISTER) },
 	[NODE_CHECK]    = { [NODE_EV_NONE] = GO_AS(TO_REST, NODE_IDLE), [NODE_EV_OFFER] = GO_AS(NODE_REPORT_DOWNLOADING, NODE_PULLING),
-			    [NODE_EV_REFUSED] = GO_AS(NODE_REPORT_FAILURE, NODE_FAILED), [NODE_EV_DENIED] = GO(TO_REST),
+			    [NODE_EV_REFUSED] = GO_AS(NODE_REPORT_FAILURE, NODE_FAILED), [NODE_EV_DENIED] = GO(TO_REGISTER),
 			    [NODE_EV_UNREACHABLE] = GO(NODE_PAUSE) },
 	[NODE_REPORT_DOWNLOADING]
 			= { [NODE_EV_OK] = GO(NODE_PULL), [NODE_EV_GONE] = GO_AS(NODE_PAUSE, NODE_IDLE), [NODE_EV_DENIED] = GO(NODE_PAUSE),
@@ -124,6 +125,8 @@ static enum node_state resolve(const struct node_machine *m, unsigned to, struct
 		return rest_state(m);
 	case TO_AGAIN:
 		return again_state(m, now);
+	case TO_REGISTER:
+		return m->is_just_registered ? rest_state(m) : NODE_REGISTER;
 	default:
 		assert(to < NODE_STATE_COUNT);
 		return (enum node_state)to;
@@ -133,6 +136,7 @@ static enum node_state resolve(const struct node_machine *m, unsigned to, struct
 static void forget(struct node_machine *m)
 {
 	m->is_discovered = m->is_registered = false;
+	m->is_just_registered = false;
 	m->n_unanswered = 0;
 }
 
@@ -164,6 +168,8 @@ static void enter(struct node_machine *m, enum node_state s, struct mono now)
 {
 	m->state = s;
 	m->has_timer = false;
+	if (s == NODE_WATCH || s == NODE_SLEEP)
+		m->is_just_registered = false;
 	switch (s) {
 	case NODE_OFF:
 	case NODE_REBOOT:
@@ -218,7 +224,7 @@ static void learn(struct node_machine *m, enum node_event ev, struct mono now)
 	if (m->state == NODE_DISCOVER && ev == NODE_EV_OK)
 		m->is_discovered = true;
 	if ((m->state == NODE_REGISTER || m->state == NODE_REFRESH) && ev == NODE_EV_OK) {
-		m->is_registered = true;
+		m->is_registered = m->is_just_registered = true;
 		m->registered_at = now;
 	}
 	if (ev == NODE_EV_DENIED || (m->state == NODE_REFRESH && ev == NODE_EV_GONE))

@@ -71,6 +71,7 @@ struct node_machine {
 	enum node_state state;
 	enum node_phase phase;
 	bool is_discovered, is_registered;     /* volatile, like all below */
+	bool is_just_registered;               /* since it last watched or slept */
 	struct mono registered_at, awake_at;
 	struct mono timer_at;                  /* when has_timer */
 	bool has_timer;

@@ -17,7 +17,8 @@ struct world {
 	struct mono now;
 	enum node_phase on_flash;
 	unsigned blocks_wanted, blocks_here;   /* of the image; here survives the power */
-	bool offered, enrolled, deaf, damaged; /* deaf: the gateway does not answer; damaged: every image is bad */
+	/* knows: the gateway has its registration; deaf: it does not answer; damaged: every image is bad */
+	bool offered, enrolled, knows, deaf, damaged;
 	unsigned reported[4], n_success, n_failure;    /* reports the gateway got */
 	bool runs_new;
 	uint64_t random, loss;                 /* one answer of `loss` is lost; 0 = none */
@@ -61,14 +62,16 @@ static enum node_event act(struct world *w)
 {
 	w->now.ms += 10;
 	switch (w->m.state) {
-	case NODE_DISCOVER:
 	case NODE_REGISTER:
+		w->knows = true;
+		return is_lost(w) ? NODE_EV_UNREACHABLE : NODE_EV_OK;
+	case NODE_DISCOVER:
 	case NODE_REFRESH:
 		return is_lost(w) ? NODE_EV_UNREACHABLE : NODE_EV_OK;
 	case NODE_CHECK:
 		if (is_lost(w))
 			return NODE_EV_UNREACHABLE;
-		return !w->enrolled ? NODE_EV_DENIED : w->offered && !w->runs_new ? NODE_EV_OFFER : NODE_EV_NONE;
+		return !w->enrolled || !w->knows ? NODE_EV_DENIED : w->offered && !w->runs_new ? NODE_EV_OFFER : NODE_EV_NONE;
 	case NODE_REPORT_DOWNLOADING:
 		return report(w, 1);
 	case NODE_PULL:
@@ -338,6 +341,22 @@ static void a_device_not_enrolled_keeps_asking_now_and_then(void **state)
 	assert_true(w.runs_new);
 }
 
+static void a_gateway_that_lost_its_memory_is_told_again_at_the_first_refusal(void **state)
+{
+	struct world w;
+
+	begin(&w, &always_on);
+	w.offered = false;
+	live(&w, 100 * 1000, 100000);
+	assert_int_equal(w.m.state, NODE_WATCH);
+	w.knows = false;
+	live(&w, w.now.ms + 67 * 1000, 100000);        /* one watch, a tenth longer, and some answers */
+	assert_true(w.knows);
+	unsigned n_checks = w.m.n_checks;
+	live(&w, w.now.ms + 30 * 1000, 100000);
+	assert_in_range(w.m.n_checks, n_checks, n_checks + 1);
+}
+
 static void once_ends_at_the_first_rest(void **state)
 {
 	struct node_plan plan = always_on;
@@ -417,6 +436,7 @@ int main(void)
 		cmocka_unit_test(a_sleeper_does_not_wait_awake_for_a_silent_gateway),
 		cmocka_unit_test(a_damaged_image_is_reported_once_and_not_fetched_in_a_circle),
 		cmocka_unit_test(a_device_not_enrolled_keeps_asking_now_and_then),
+		cmocka_unit_test(a_gateway_that_lost_its_memory_is_told_again_at_the_first_refusal),
 		cmocka_unit_test(once_ends_at_the_first_rest),
 		cmocka_unit_test(an_action_that_never_answers_is_given_up),
 		cmocka_unit_test(any_events_in_any_order_do_no_harm),
