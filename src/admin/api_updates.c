@@ -154,8 +154,8 @@ void api_update_approve(struct api_call *c)
 
 void api_update_recall(struct api_call *c)
 {
-	const struct update *u = named(c);
 	const char *reason = c->body ? json_get_str(c->body, "reason") : NULL;
+	const struct update *u = named(c);     /* it may have answered: then c is gone */
 
 	if (!u)
 		return;
