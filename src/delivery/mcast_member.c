@@ -98,6 +98,7 @@ int mcast_session_member_add(struct mcast_session *s, const struct mcast_member_
 	s->now = now;
 	if (mcast_is_over(s))
 		return -ESHUTDOWN;
+	s->has_invited |= c->has_key;
 	i = mcast_session_member_find(s, c->device);
 	if (i >= 0)
 		return add_again(s, i, state);

@@ -1,6 +1,8 @@
 #include "codec/parity.h"
 #include "delivery/mcast_session_internal.h"
 
+enum { ANNOUNCE_KNOWN = 4 };                   /* when every member has joined there is hardly anybody left to tell */
+
 /* ---- ranges: without windows the whole object, with windows what one window holds ---- */
 
 void mcast_phase_plan_range(struct mcast_session *s, unsigned first)
@@ -118,12 +120,18 @@ static enum mcast_step run_setup(struct mcast_session *s)
 	return MCAST_STEP_MOVED;
 }
 
-/* Who knows of it by ANNOUNCE alone fetches the descriptor first: data sent meanwhile would have to be sent to them again. */
+/* Who knows of it by ANNOUNCE alone fetches the descriptor first, and our answer may take a few tries to reach it: data sent
+ * meanwhile would have to be sent to it again. */
 static bool waits_for_invited(struct mcast_session *s)
 {
-	struct mono end = mono_add_ms(s->phase_since, (int64_t)s->cfg.tuning.invite_wait_ms + (int64_t)s->n_members * s->cfg.tuning.slot_ms);
+	int64_t most = (int64_t)s->cfg.tuning.invite_wait_ms + (int64_t)s->n_members * s->cfg.tuning.slot_ms;
+	struct mono end = mono_add_ms(s->phase_since, most), settled = mono_add_ms(s->heard, s->cfg.tuning.invite_wait_ms / 3);
 
-	if (s->then != MCAST_PHASE_SYSTEMATIC || s->position > 0 || s->n_state[MCAST_MEMBER_INVITED] == 0 || !mono_before(s->now, end))
+	if (s->then != MCAST_PHASE_SYSTEMATIC || s->position > 0 || !s->has_invited)
+		return false;
+	if (s->n_state[MCAST_MEMBER_INVITED] == 0 && mono_before(settled, end))
+		end = settled;
+	if (!mono_before(s->now, end))
 		return false;
 	mcast_wake(s, end);
 	return true;
@@ -147,7 +155,11 @@ static enum mcast_step run_announce(struct mcast_session *s)
 /* What interrupts data: a repeated ANNOUNCE, a sign of life asked for. */
 static bool interrupt(struct mcast_session *s)
 {
-	if (s->since_announce >= s->cfg.tuning.announce_every)
+	unsigned every = s->cfg.tuning.announce_every;
+
+	if (s->n_state[MCAST_MEMBER_INVITED] == 0 && !mcast_member_setups_open(s))
+		every *= ANNOUNCE_KNOWN;
+	if (s->since_announce >= every)
 		mcast_send_announce(s);
 	else if (mcast_send_probe_due(s))
 		mcast_send_probe(s);
@@ -360,19 +372,21 @@ static enum mcast_step run_unicast(struct mcast_session *s)
 	return MCAST_STEP_MOVED;
 }
 
+/* Members that nobody heard of since may still lack something: they are told to pull, which costs a whole one little. */
 static enum mcast_step run_lazy(struct mcast_session *s)
 {
 	struct mono end = mono_add_ms(s->phase_since, s->cfg.tuning.lazy_ms);
-	bool busy = mcast_member_setups_open(s) || s->n_state[MCAST_MEMBER_PULLING] > 0;
 
-	if (mcast_listeners(s) > 0 && mono_before(s->now, end)) {
-		mcast_wake(s, end);
-		return MCAST_STEP_WAIT;
+	if (mcast_listeners(s) > 0) {
+		if (mono_before(s->now, end)) {
+			mcast_wake(s, end);
+			return MCAST_STEP_WAIT;
+		}
+		for (unsigned i = 0; i < s->n_members; i++)
+			mcast_member_pull(s, i, MCAST_WHY_NEVER_HEARD);
+		mcast_member_run(s);
 	}
-	for (unsigned i = 0; i < s->n_members; i++)
-		if (s->members[i].state == MCAST_MEMBER_JOINED || s->members[i].state == MCAST_MEMBER_INVITED)
-			mcast_member_set(s, i, MCAST_MEMBER_FAILED, MCAST_WHY_NEVER_HEARD);
-	if (busy)
+	if (mcast_member_setups_open(s) || s->n_state[MCAST_MEMBER_PULLING] > 0)
 		return MCAST_STEP_WAIT;
 	mcast_session_enter(s, MCAST_PHASE_DONE);
 	return MCAST_STEP_WAIT;

@@ -52,9 +52,10 @@ struct mcast_tuning {
 	uint16_t member_strikes;                       /* reports out of bounds, or without progress; 3 */
 	uint32_t slot_ms;                              /* one report; 50 */
 	uint32_t grace_ms;                             /* a report's way to us, after the window; 1000 */
-	uint32_t setup_wait_ms;                        /* SETUP ends so long after its begin although members are open; 5 min */
+	uint32_t setup_wait_ms;                        /* SETUP ends so long after its begin, or the last ack, although members are open; 5 min */
+	uint32_t invite_wait_ms;                       /* after ANNOUNCE, for invited members to join; and slot_ms for each member; 30 s */
 	uint32_t pull_timeout_ms;                      /* a straggler that was told to pull and neither asks nor is READY; 10 min */
-	uint32_t lazy_ms;                              /* after the end, until members nobody heard of are handed back; 30 min */
+	uint32_t lazy_ms;                              /* after the end, until members nobody heard of are told to pull; 15 min */
 	uint32_t lifetime_ms;                          /* 7 d */
 };
 
@@ -131,7 +132,8 @@ enum mcast_member_why {                                /* of a change; also the 
 	MCAST_WHY_NO_PROGRESS,                         /* pulling: reports deficits although the rows sent suffice */
 	MCAST_WHY_LIED,                                /* pulling: reports that cannot be true */
 	MCAST_WHY_DIGEST,                              /* pulling: generations that do not match their digests, again and again */
-	MCAST_WHY_PULL_TIMEOUT, MCAST_WHY_NEVER_HEARD, MCAST_WHY_SESSION_OVER,
+	MCAST_WHY_NEVER_HEARD,                         /* pulling: not a word until the end, nor after it */
+	MCAST_WHY_PULL_TIMEOUT, MCAST_WHY_SESSION_OVER,
 	MCAST_WHY_REMOVED,
 	MCAST_WHY_COUNT,
 };

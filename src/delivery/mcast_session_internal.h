@@ -118,6 +118,7 @@ struct mcast_session {
 	struct mcast_plan_loss loss;
 	bool has_loss;
 	bool rekey_due;
+	bool has_invited;                      /* somebody was to learn of it by ANNOUNCE */
 
 	/* pace */
 	uint32_t pace_ms, gap_ms;
