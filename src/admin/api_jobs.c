@@ -179,6 +179,7 @@ void api_why_not(struct api_call *c)
 {
 	const char *device = c->query(c, "device"), *update = c->query(c, "update");
 	const struct update *u = NULL;
+	struct multicast_choice way;
 	struct selection s;
 	struct buf b = { 0 };
 	struct json_out o = json_writer(&b);
@@ -209,6 +210,12 @@ void api_why_not(struct api_call *c)
 		json_close_object(&o);
 	}
 	json_close_array(&o);
+	job_run_way(rollout_run_jobs(c->admin->c.rollout), u, device, &way);
+	json_open_object(&o, "way");
+	json_bool(&o, "multicast", way.multicast);
+	json_str(&o, "rule", way.rule);
+	json_str(&o, "text", way.text);
+	json_close_object(&o);
 	const struct job *j = job_run_find(rollout_run_jobs(c->admin->c.rollout), u->id, device);
 	if (j)
 		api_put_job(&o, "job", j);

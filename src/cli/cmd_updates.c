@@ -162,13 +162,18 @@ static void print_block(const struct cli *cli, const struct json_value *b)
 
 static void print_why_not(const struct cli *cli, const struct json_value *root)
 {
-	const struct json_value *blocks = json_get(root, "blocks"), *job = json_get(root, "job");
+	const struct json_value *blocks = json_get(root, "blocks"), *job = json_get(root, "job"), *way = json_get(root, "way");
 	bool allowed = false;
 
 	for (size_t i = 0; blocks && i < json_n(blocks); i++)
 		print_block(cli, json_at(blocks, i));
 	if (json_get_bool(root, "allowed", &allowed) && allowed)
 		puts("nothing keeps this update from this device");
+	if (way && json_get_str(way, "text")) {
+		fputs("way: ", stdout);
+		out_text(json_get_str(way, "text"));
+		putchar('\n');
+	}
 	if (job && json_get_str(job, "state")) {
 		printf("job %s: ", json_get_str(job, "id") ? json_get_str(job, "id") : "?");
 		out_word(cli, json_get_str(job, "state"));

@@ -11,12 +11,15 @@
 #include "base/metric.h"
 #include "base/text.h"
 #include "codec/json.h"
+#include "delivery/multicast.h"
 
 enum {
 	RETRY_LOOK_MS = 1000, PRUNE_MS = 6 * 3600 * 1000, PROGRESS_STEPS = 20,
 	SLICE_JOBS = 200,                      /* changed in one turn of the loop */
 	SWEEP_MS = 10,
 };
+
+static const char COAP_PULL[] = "coap-pull", MULTICAST[] = "multicast";        /* drivers' names */
 
 struct job_entry {
 	struct job j;
@@ -159,22 +162,49 @@ static void job_forget(struct job_run *r, struct job_entry *e)
 	free(e);
 }
 
-static struct delivery_driver *driver_of(const struct job_run *r, const char *device)
+static struct delivery_driver *driver_named(const struct job_run *r, const char *name)
 {
-	const struct device *d = r->c.world->device(r->c.world->ctx, device);
-
-	for (size_t i = 0; d && i < r->n_drivers; i++)
-		if (strcmp(r->drivers[i]->ops->name, d->driver) == 0)
+	for (size_t i = 0; i < r->n_drivers; i++)
+		if (strcmp(r->drivers[i]->ops->name, name) == 0)
 			return r->drivers[i];
 	return NULL;
 }
 
+void job_run_way(const struct job_run *r, const struct update *u, const char *device, struct multicast_choice *ret)
+{
+	const struct delivery_driver *drv = driver_named(r, MULTICAST);
+	const struct job *j = job_run_find(r, u->id, device);
+	struct multicast_device_facts f = { .update = u, .is_configured = drv };
+	struct multicast_facts m = { 0 };
+	struct digest manifest;
+
+	if (drv && digest_parse(span_str(u->id), &manifest) == 0)
+		multicast_facts_get(drv, device, &manifest, &m);
+	f.in_group = m.in_group;
+	f.group = m.group;
+	f.is_up = m.is_up;
+	f.is_in_session = m.is_in_session;
+	f.was_left = m.was_left;
+	f.bytes_max = m.bytes_max;
+	f.has_image = j && (j->state == JOB_TRANSFERRED || j->state == JOB_APPLYING);
+	multicast_choose_device(&f, ret);
+}
+
+/* The device's own driver; one that pulls images waits for a session of its multicast group when the rule says so. */
+static struct delivery_driver *driver_of(const struct job_run *r, const struct job *j, const struct update *u)
+{
+	const struct device *d = r->c.world->device(r->c.world->ctx, j->device);
+	struct multicast_choice way;
+
+	if (!d || strcmp(d->driver, COAP_PULL) != 0 || !driver_named(r, MULTICAST))
+		return d ? driver_named(r, d->driver) : NULL;
+	job_run_way(r, u, j->device, &way);
+	return driver_named(r, way.multicast ? MULTICAST : COAP_PULL);
+}
+
 bool job_run_has_driver(const struct job_run *r, const char *name)
 {
-	for (size_t i = 0; i < r->n_drivers; i++)
-		if (strcmp(r->drivers[i]->ops->name, name) == 0)
-			return true;
-	return false;
+	return driver_named(r, name);
 }
 
 /* Whatever driver offers it: the device may be gone or have another driver by now. */
@@ -196,7 +226,7 @@ static bool is_on_offer(const struct job_run *r, const struct job_entry *e)
 static void act_offer(struct job_run *r, struct job_entry *e)
 {
 	const struct update *u = r->c.world->update(r->c.world->ctx, e->j.update);
-	struct delivery_driver *drv = driver_of(r, e->j.device);
+	struct delivery_driver *drv = u ? driver_of(r, &e->j, u) : NULL;
 	struct delivery_image images[DELIVERY_IMAGES_MAX];
 	struct delivery_order order = { .images = images };
 

@@ -3,6 +3,7 @@
 #pragma once
 #include "delivery/delivery.h"
 #include "io/loop.h"
+#include "rollout/multicast_choice.h"
 #include "rollout/world.h"
 #include "store/audit_log.h"
 #include "store/job_store.h"
@@ -42,6 +43,9 @@ void job_run_resume_update(struct job_run *r, const char *update);
 
 /* The device is gone: withdraw its offers and drop its jobs; the audit log keeps what was. */
 void job_run_forget_device(struct job_run *r, const char *device);
+
+/* Whether the device's image comes with its multicast group, as it stands now, and why (for one whose driver is coap-pull). */
+void job_run_way(const struct job_run *r, const struct update *u, const char *device, struct multicast_choice *ret);
 
 const struct job *job_run_get(const struct job_run *r, const char *id);
 const struct job *job_run_find(const struct job_run *r, const char *update, const char *device);

@@ -41,6 +41,10 @@ void multicast_choose_device(const struct multicast_device_facts *f, struct mult
 	if (!f->is_configured || !f->in_group)
 		say(ret, false, "group", "by unicast: the device is in no multicast group%s",
 		    f->is_configured ? ", or did not register rt=mcd.n" : "; multicast is not configured");
+	else if (f->is_in_session)
+		say(ret, true, "session", "with the session of group %s that is under way", f->group);
+	else if (f->has_image)
+		say(ret, false, "transferred", "by unicast: it has the image already");
 	else if (!f->is_up)
 		say(ret, false, "interface", "by unicast: the interface of group %s is not there", f->group);
 	else if (n != 1)

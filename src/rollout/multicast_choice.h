@@ -18,6 +18,8 @@ struct multicast_device_facts {
 	bool in_group;                         /* by configuration, and the device registered that it can */
 	const char *group;                     /* its name, when in_group */
 	bool is_up;                            /* the group's interface is there */
+	bool is_in_session;                    /* one of this update is under way with it */
+	bool has_image;                        /* its job is past the transfer */
 	bool was_left;                         /* refused, or was silent, or was given up in a session of this update */
 	uint64_t bytes_max;                    /* largest object of a session */
 };
@@ -34,7 +36,7 @@ struct multicast_gathering_facts {
 
 struct multicast_choice {
 	bool multicast;
-	const char *rule;                      /* stable word: "group", "interface", "images", "size", "left", "members", "frames" */
+	const char *rule;                      /* stable word: "group", "interface", "images", "size", "left", "session", "transferred", "members", "frames" */
 	uint64_t frames, unicast_frames;       /* of a gathering */
 	char text[MULTICAST_CHOICE_TEXT_BYTES];
 };

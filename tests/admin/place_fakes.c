@@ -112,6 +112,11 @@ const struct job *job_run_get(const struct job_run *r, const char *id)
 	return NULL;
 }
 
+void job_run_way(const struct job_run *r, const struct update *u, const char *device, struct multicast_choice *ret)
+{
+	*ret = (struct multicast_choice){ .rule = "group", .text = "by unicast: no group" };
+}
+
 const struct job *job_run_find(const struct job_run *r, const char *update, const char *device)
 {
 	for (size_t i = 0; i < fakes.n_jobs; i++)

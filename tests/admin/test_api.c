@@ -145,14 +145,14 @@ static void a_limit_is_a_number_in_bounds(void **state)
 		for (size_t k = 0; k < sizeof(wrong) / sizeof(*wrong); k++)
 			place_assert_problem(place_ask(p, HTTP_GET, r->path, wrong[k], NULL), 400, "1 to 1000");
 	}
-	assert_int_equal(n_lists, 10);
+	assert_true(n_lists >= 10);
 }
 
 static void fill(struct place *p)
 {
 	struct credential k = { .kind = CREDENTIAL_PSK, .roles = ROLE_VIEWER, .n_secret = 16 };
 	const char *const updates[] = { id_a, id_b, id_c };
-	char name[16];
+	char name[24];
 
 	for (int i = 0; i < 5; i++) {
 		(void)snprintf(name, sizeof(name), "node-%d", i);
@@ -435,6 +435,7 @@ static void why_not_tells_every_rule(void **state)
 	assert_int_equal(json_n(json_get(p->answer.root, "blocks")), 2);
 	assert_string_equal(json_get_str(json_at(json_get(p->answer.root, "blocks"), 1), "text"), "other vendor");
 	assert_string_equal(json_get_str(json_get(p->answer.root, "job"), "id"), job_a);
+	assert_string_equal(json_get_str(json_get(p->answer.root, "way"), "text"), "by unicast: no group");
 	assert_int_equal(place_get(p, "why-not", "device=node-4&update=c3c3c3"), 200);
 	assert_null(json_get(p->answer.root, "job"));
 	place_assert_problem(place_ask(p, HTTP_GET, "why-not", "device=nobody&update=c3c3c3", NULL), 404, "no device \"nobody\"");

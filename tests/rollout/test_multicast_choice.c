@@ -31,6 +31,9 @@ static struct multicast_choice device(const struct update *u, void (*change)(str
 static void not_configured(struct multicast_device_facts *f) { f->is_configured = false; }
 static void no_group(struct multicast_device_facts *f) { f->in_group = false; f->group = NULL; }
 static void is_down(struct multicast_device_facts *f) { f->is_up = false; }
+static void has_it(struct multicast_device_facts *f) { f->has_image = true; }
+static void has_it_by_session(struct multicast_device_facts *f) { f->has_image = f->is_in_session = true; }
+static void in_session_while_down(struct multicast_device_facts *f) { f->is_in_session = true; f->is_up = false; }
 static void left(struct multicast_device_facts *f) { f->was_left = true; }
 
 static void a_device_waits_for_a_session_only_when_it_can_have_one(void **state)
@@ -42,13 +45,15 @@ static void a_device_waits_for_a_session_only_when_it_can_have_one(void **state)
 	assert_true(c.multicast);
 	assert_non_null(strstr(c.text, "hall"));
 	const struct { void (*change)(struct multicast_device_facts *f); const char *rule; } rows[] = {
-		{ not_configured, "group" }, { no_group, "group" }, { is_down, "interface" }, { left, "left" },
+		{ not_configured, "group" }, { no_group, "group" }, { is_down, "interface" }, { left, "left" }, { has_it, "transferred" },
 	};
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		c = device(&u, rows[i].change);
 		assert_false(c.multicast);
 		assert_string_equal(c.rule, rows[i].rule);
 	}
+	assert_true(device(&u, in_session_while_down).multicast);      /* it waits there until the interface is back */
+	assert_true(device(&u, has_it_by_session).multicast);
 }
 
 static void one_image_of_a_size_that_fits_is_what_a_session_carries(void **state)

@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "delivery/multicast.h"
 #include "rollout/rollout_run.h"
 #include "../scratch.h"
 #include "../until.h"
@@ -512,6 +513,84 @@ static void no_job_of_a_recalled_update_is_tried_again(void **state)
 	assert_int_equal(rollout_retry_job(f->run, job_run_find(rollout_run_jobs(f->run), f->u.id, "node-0")->id, "a person"), -EPROTO);
 }
 
+/* ---- the way an image takes ---- */
+
+struct way_driver {
+	struct delivery_driver driver;
+	bool has[DEVICES];                     /* an order of this device */
+};
+static struct way_driver pull, group;
+static struct multicast_facts facts;           /* of every device but the last, which is in no group */
+
+void multicast_facts_get(const struct delivery_driver *drv, const char *device, const struct digest *manifest, struct multicast_facts *ret)
+{
+	assert_ptr_equal(drv, &group.driver);
+	*ret = strcmp(device, the->d[DEVICES - 1].id) == 0 ? (struct multicast_facts){ 0 } : facts;
+}
+
+static int way_start(struct delivery_driver *drv, const struct delivery_order *order)
+{
+	for (int i = 0; i < DEVICES; i++)
+		if (strcmp(order->device, the->d[i].id) == 0)
+			((struct way_driver *)drv)->has[i] = true;
+	return 0;
+}
+
+static void way_cancel(struct delivery_driver *drv, const char *device, const char *job)
+{
+	for (int i = 0; i < DEVICES; i++)
+		if (strcmp(device, the->d[i].id) == 0)
+			((struct way_driver *)drv)->has[i] = false;
+}
+
+static bool all_on_their_way(void *ctx)
+{
+	struct fixture *f = ctx;
+
+	return all_in(f, JOB_OFFERED) && pull.has[0] + group.has[0] == 1 && pull.has[1] + group.has[1] == 1 && pull.has[2] + group.has[2] == 1;
+}
+
+static void members_of_a_group_go_with_it_and_the_others_by_themselves(void **state)
+{
+	static const struct delivery_ops pull_ops = { .name = "coap-pull", .start = way_start, .cancel = way_cancel };
+	static const struct delivery_ops group_ops = { .name = "multicast", .start = way_start, .cancel = way_cancel };
+	struct fixture *f = *state;
+	struct multicast_choice way;
+
+	pull = (struct way_driver){ .driver = { &pull_ops } };
+	group = (struct way_driver){ .driver = { &group_ops } };
+	facts = (struct multicast_facts){ .in_group = true, .group = "hall", .is_up = true, .bytes_max = 1000 };
+	for (int i = 0; i < DEVICES; i++)
+		snprintf(f->d[i].driver, sizeof(f->d[i].driver), "coap-pull");
+	struct job_run *jobs = rollout_run_jobs(f->run);
+	job_run_add_driver(jobs, &pull.driver);
+	job_run_add_driver(jobs, &group.driver);
+	rollout_run_begin(f->run);
+	run_until(f, all_on_their_way);
+	assert_true(group.has[0] && group.has[1] && pull.has[2]);
+	job_run_way(jobs, &f->u, f->d[0].id, &way);
+	assert_true(way.multicast);
+	job_run_way(jobs, &f->u, f->d[2].id, &way);
+	assert_false(way.multicast);
+	assert_string_equal(way.rule, "group");
+
+	/* It refused, and its job is started again: by itself now, and no longer with the group. */
+	facts.was_left = true;
+	job_run_start(jobs, job_run_find(jobs, f->u.id, f->d[1].id)->id);
+	assert_true(pull.has[1] && !group.has[1]);
+
+	/* One that has the image is not put into another session after a restart; in its own it stays. */
+	facts.was_left = false;
+	facts.is_in_session = true;
+	assert_int_equal(job_run_apply(jobs, job_run_find(jobs, f->u.id, f->d[0].id)->id, JOB_EV_TRANSFERRED, NULL, NULL, NULL), 0);
+	db_flush(f->db);
+	db_dispatch(f->db);
+	assert_true(group.has[0]);
+	facts.is_in_session = false;
+	job_run_start(jobs, job_run_find(jobs, f->u.id, f->d[0].id)->id);
+	assert_true(pull.has[0] && !group.has[0]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -526,6 +605,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_device_that_runs_the_older_one_again_is_reverted_and_offered_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_node_that_puts_it_off_is_asked_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_job_of_a_recalled_update_is_tried_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(members_of_a_group_go_with_it_and_the_others_by_themselves, setup, teardown),
 	};
 	return cmocka_run_group_tests_name("rollout/rollout_run", tests, NULL, NULL);
 }
