@@ -349,6 +349,18 @@ static void dies(void *ctx, uint64_t tag)
 	n->is_gone = true;
 }
 
+/* An earlier session was here: the record that the core keeps of it, gid and sid. */
+static void join_group(struct cell_node *n)
+{
+	struct mcast_sid sid = mcast_sid_of(mcast_sid_counter(&n->cell->sid) - 1, 0);
+	struct cell_record *r = &n->records[MCR_KEY_GROUPS];
+
+	r->n = 4 + MCAST_SID_BYTES;
+	memset(r->data, 0, 4);
+	r->data[0] = n->cell->config.gid;
+	memcpy(r->data + 4, sid.b, MCAST_SID_BYTES);
+}
+
 void cell_node_init(struct cell *cell, unsigned index, const struct mcast_class *cls, enum cell_role role)
 {
 	struct cell_node *n = &cell->nodes[index];
@@ -363,6 +375,8 @@ void cell_node_init(struct cell *cell, unsigned index, const struct mcast_class 
 	if (!n->records)
 		abort();
 	n->is_gone = role == CELL_ABSENT;
+	if (cell->c.invited)
+		join_group(n);
 	cell_node_boot(n);
 	mcast_clock_at(&cell->clock, mcast_random_below(&n->random, cell->c.heartbeat_ms), heartbeat, n, 0);
 	if (role == CELL_SLEEPER)
