@@ -105,7 +105,24 @@ static int read_keys(struct fleet *f)
 
 /* --- status ------------------------------------------------------------------------------------ */
 
-static void put_status(struct json_out *j, const struct node_status *s)
+static void put_multicast(struct json_out *j, const struct mcast_node_status *s)
+{
+	json_open_object(j, "multicast");
+	json_str(j, "phase", s->phase);
+	json_uint(j, "received_frames", s->received_frames);
+	json_uint(j, "lost_frames", s->lost_frames);
+	json_uint(j, "bad_frames", s->bad_frames);
+	json_uint(j, "radio_on_ms", s->radio_on_ms);
+	json_bool(j, "listening", s->is_listening);
+	json_uint(j, "received_bytes", s->received_bytes);
+	json_uint(j, "total_bytes", s->total_bytes);
+	json_uint(j, "reports", s->reports);
+	json_uint(j, "spoiled", s->spoiled);
+	json_uint(j, "sessions", s->sessions);
+	json_close_object(j);
+}
+
+static void put_status(struct json_out *j, const struct node_status *s, const struct mcast_node_status *multicast)
 {
 	json_open_object(j, NULL);
 	json_str(j, "name", s->name);
@@ -124,6 +141,8 @@ static void put_status(struct json_out *j, const struct node_status *s)
 	json_uint(j, "failures", s->failures);
 	json_uint(j, "crashes", s->crashes);
 	json_uint(j, "resumes", s->resumes);
+	if (multicast)
+		put_multicast(j, multicast);
 	json_close_object(j);
 }
 
@@ -138,7 +157,8 @@ static void write_status(struct fleet *f)
 	json_open_array(&j, "nodes");
 	for (size_t i = 0; i < f->n; i++) {
 		struct node_status s = node_status(f->members[i].node);
-		put_status(&j, &s);
+		struct mcast_node_status multicast = node_multicast_status(f->members[i].node);
+		put_status(&j, &s, f->c.multicast ? &multicast : NULL);
 		updated += s.updates > 0;
 	}
 	json_close_array(&j);
@@ -165,7 +185,8 @@ static void print_status(struct member *m)
 		return;
 	m->told = s.state;
 	m->told_bytes = s.received_bytes;
-	put_status(&j, &s);
+	struct mcast_node_status multicast = node_multicast_status(m->node);
+	put_status(&j, &s, m->fleet->c.multicast ? &multicast : NULL);
 	puts(buf_str(&b));
 	(void)fflush(stdout); /* nobody reads any more: the nodes live on */
 }
@@ -246,6 +267,8 @@ static struct node_plan plan_of(const struct fleet_config *c, size_t i)
 		.pause_ms = 1000,
 		.pause_max_ms = 60 * 1000,
 		.answer_ms = 180 * 1000,
+		.multicast = c->multicast,
+		.listen_ms = 5 * 60 * 1000,
 		.crash = c->crash,
 		.seed = c->seed * UINT64_C(1000003) + i,
 	};
@@ -264,6 +287,7 @@ static int make_member(struct fleet *f, size_t i)
 		.trust = &f->c.trust, .hw = c->hw, .base = c->base, .plan = plan, .lifetime_s = c->lifetime_s,
 		.wake_period_s = plan.sleep_ms ? c->sleep_s : 0, .wake_window_s = plan.sleep_ms ? c->awake_s : 0,
 		.start_sequence = c->start_sequence, .szx = c->szx, .by_proxy_uri = c->by_proxy_uri, .ack_timeout_ms = c->ack_timeout_ms,
+		.multicast = c->multicast, .multicast_loss = c->loss,
 		.spread_ms = f->n > 1 ? (int64_t)(f->n * 20 < 5000 ? f->n * 20 : 5000) : 0,
 	};
 

@@ -21,6 +21,8 @@ struct fleet_config {
 	uint8_t szx;
 	bool by_proxy_uri, once, exit_when_updated;
 	unsigned ack_timeout_ms;
+	const char *multicast;                 /* interface; NULL = no part in multicast */
+	double loss;                           /* of multicast frames; the rest is coap_client_set_loss() */
 	uint32_t timeout_s;                    /* give up after so long; 0 = never */
 	const char *status_file;               /* "-": a line per change to standard output; NULL */
 };

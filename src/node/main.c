@@ -28,7 +28,7 @@ struct options {
 enum {
 	OPT_GATEWAY = 256, OPT_EP, OPT_STATE, OPT_COUNT, OPT_IDENTITY, OPT_PSK_HEX, OPT_PSK_FILE, OPT_MAC_KEY, OPT_ANCHOR, OPT_VENDOR, OPT_CLASS,
 	OPT_HW, OPT_BASE, OPT_SLEEP, OPT_SLEEPERS, OPT_AWAKE, OPT_LOSS, OPT_SEED, OPT_SPEED, OPT_LIFETIME, OPT_SZX, OPT_ONCE, OPT_WHEN_UPDATED,
-	OPT_START_SEQ, OPT_NON_SECURE, OPT_STATUS, OPT_CRASH, OPT_PROXY, OPT_TIMEOUT, OPT_ACK_TIMEOUT, OPT_VERBOSE, OPT_HELP, OPT_VERSION,
+	OPT_START_SEQ, OPT_NON_SECURE, OPT_STATUS, OPT_CRASH, OPT_PROXY, OPT_TIMEOUT, OPT_ACK_TIMEOUT, OPT_MULTICAST, OPT_VERBOSE, OPT_HELP, OPT_VERSION,
 };
 
 static const struct option long_options[] = {
@@ -62,6 +62,7 @@ static const struct option long_options[] = {
 	{ "by-proxy-uri", no_argument, NULL, OPT_PROXY },
 	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
 	{ "ack-timeout", required_argument, NULL, OPT_ACK_TIMEOUT },
+	{ "multicast", required_argument, NULL, OPT_MULTICAST },
 	{ "verbose", no_argument, NULL, OPT_VERBOSE },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "version", no_argument, NULL, OPT_VERSION },
@@ -74,6 +75,7 @@ static void help(FILE *f)
 	      "who:    --count N  --vendor DOMAIN|UUID  --class NAME|UUID  --hw REV  --start-seq N  --base URI\n"
 	      "trust:  --psk-hex K | --psk-file F  --identity ID  --anchor-key PEM | --mac-key-hex K | --non-secure\n"
 	      "life:   --sleep PERIOD_S  --sleepers M  --awake S  --lifetime S  --speed F  --szx 0..6  --by-proxy-uri\n"
+	      "        --multicast IFACE\n"
 	      "trouble: --loss P  --crash P  --seed S\n"
 	      "run:    --once | --exit-when-updated  --timeout S  --status-json FILE|-  --verbose\n"
 	      "See dormouse-node(1).\n", f);
@@ -222,6 +224,9 @@ static int take_option(struct options *o, int c)
 	case OPT_PROXY:
 		f->by_proxy_uri = true;
 		return 0;
+	case OPT_MULTICAST:
+		f->multicast = optarg;
+		return 0;
 	case OPT_VERBOSE:
 		o->is_verbose = true;
 		return 0;
@@ -316,6 +321,7 @@ static int run(struct options *o)
 	struct fleet *f = NULL;
 	int status = EXIT_FAILURE;
 
+	o->fleet.loss = o->loss;
 	if (o->loss > 0)
 		coap_client_set_loss(o->loss, o->fleet.seed);
 	if (fleet_open(l, &o->fleet, &f) >= 0) {

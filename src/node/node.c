@@ -20,6 +20,8 @@ struct node {
 	node_changed_fn *changed;
 	void *changed_ctx;
 
+	struct mcast_node *multicast;          /* NULL = no part in it */
+
 	struct node_machine machine;
 	struct node_store store;
 	struct node_durable durable;
@@ -69,6 +71,8 @@ static void drop_calls(struct node *n)
 static void close_shop(struct node *n)
 {
 	drop_calls(n);
+	if (n->multicast)
+		mcast_node_hang_up(n->multicast);
 	n->session = n->session ? coap_session_close(n->session) : NULL;
 }
 
@@ -90,7 +94,12 @@ static int open_session(struct node *n)
 		.ack_timeout_ms = n->setup.ack_timeout_ms,
 	};
 
-	return n->session ? 0 : coap_session_open(n->client, &c, &n->session);
+	if (n->session)
+		return 0;
+	int r = coap_session_open(n->client, &c, &n->session);
+	if (r >= 0 && n->multicast)
+		coap_session_serve(n->session, mcast_node_serve, n->multicast);
+	return r;
 }
 
 static void start_call(struct node *n, const struct coap_call_request *req, coap_call_fn *fn, struct coap_call **call)
@@ -138,9 +147,10 @@ static void take_path(struct span target, char *ret)
 /* RD-5: paths are found, never assumed; the defaults stand where a gateway does not list them. */
 static void learn_paths(struct node *n, struct span doc)
 {
+	char multicast[PATH_BYTES] = "";
 	const struct { const char *rt; char *path; } wanted[] = {
 		{ "core.rd", n->rd_path }, { "dormouse.fw", n->fw_path }, { "dormouse.fw.image", n->image_path },
-		{ "dormouse.fw.report", n->report_path },
+		{ "dormouse.fw.report", n->report_path }, { "mcd.s", multicast },
 	};
 	struct link_reader r;
 	struct weblink l;
@@ -151,6 +161,8 @@ static void learn_paths(struct node *n, struct span doc)
 		for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted); i++)
 			if (weblink_get(&l, "rt", &rt) && link_param_matches(&rt, span_str(wanted[i].rt)))
 				take_path(l.target, wanted[i].path);
+	if (n->multicast)
+		mcast_node_set_path(n->multicast, span_str(multicast));
 }
 
 static void on_core(void *ctx, const struct coap_call_result *res)
@@ -243,10 +255,14 @@ static void do_register(struct node *n)
 	struct query q = { .n = 0 };
 
 	describe(n, &q);
-	const struct coap_call_request req = {
+	struct coap_call_request req = {
 		.method = COAP_M_POST, .path = n->rd_path, .query = q.list, .accept = COAP_CF_NONE, .content_format = COAP_CF_NONE,
 		.szx = n->setup.szx,
 	};
+	if (n->multicast) {
+		req.body = span_str("</mc>;rt=\"mcd.n\",</m>;rt=\"mcd.d\"");
+		req.content_format = COAP_CF_LINK;
+	}
 	start_call(n, &req, on_registered, &n->call);
 }
 
@@ -304,8 +320,10 @@ static void on_check(void *ctx, const struct coap_call_result *res)
 
 	if (!res->is_notification)
 		n->watch = NULL;
-	if (n->machine.state != NODE_CHECK && n->machine.state != NODE_WATCH)
+	if (n->machine.state != NODE_CHECK && n->machine.state != NODE_WATCH && n->machine.state != NODE_LISTEN)
 		return;                        /* busy: the next check asks anew */
+	if (n->machine.state == NODE_LISTEN && (out != OUTCOME_NOTHING || res->code != COAP_205_CONTENT || !res->body.n))
+		return;                        /* only an offer, which comes by unicast then, is better than a session */
 	if (n->has_event && n->event == NODE_EV_OFFER)
 		return;                        /* accepted a moment ago */
 	if (out == OUTCOME_NOTHING)
@@ -377,6 +395,7 @@ static void do_report_success(struct node *n)
 /* --- images ------------------------------------------------------------------------------------ */
 
 static void pull_next(struct node *n);
+static void take_object(struct node *n);
 
 static void fail_image(struct node *n, unsigned result, const char *reason)
 {
@@ -533,6 +552,8 @@ static void do_pull(struct node *n)
 	for (size_t i = 0; i < n->offer.n_images; i++)
 		keep[i] = n->offer.images[i].digest;
 	node_parts_sweep(&n->store, keep, n->offer.n_images);
+	if (n->multicast)
+		take_object(n);
 	n->image = 0;
 	pull_next(n);
 }
@@ -579,13 +600,109 @@ static void do_install(struct node *n)
 	post(n, NODE_EV_OK);
 }
 
+/* --- multicast --------------------------------------------------------------------------------- */
+
+static bool has_image(const struct node *n, const struct digest *image, uint64_t bytes)
+{
+	for (size_t i = 0; i < n->offer.n_images && n->has_offer; i++)
+		if (digest_eq(&n->offer.images[i].digest, image) && n->offer.images[i].bytes == bytes)
+			return true;
+	return false;
+}
+
+static int host_call(void *ctx, const struct coap_call_request *req, coap_call_fn *fn, void *arg, struct coap_call **ret)
+{
+	struct node *n = ctx;
+	int r = open_session(n);
+
+	return r < 0 ? r : coap_call(n->session, req, fn, arg, ret);
+}
+
+static enum node_event host_judge(void *ctx, struct span envelope, const struct digest *object, uint64_t bytes)
+{
+	struct node *n = ctx;
+	enum node_event ev = judge_offer(n, envelope);
+
+	if (ev != NODE_EV_OFFER || has_image(n, object, bytes))
+		return ev;
+	return refused(n, &n->offer.manifest, NODE_RESULT_INTEGRITY, "the multicast object is no image of its manifest");
+}
+
+static bool host_recall(void *ctx, const struct digest *object, uint64_t bytes)
+{
+	struct node *n = ctx;
+
+	return n->machine.phase == NODE_LISTENING && recall_offer(n) && has_image(n, object, bytes);
+}
+
+static bool host_is_free(void *ctx)
+{
+	const struct node *n = ctx;
+
+	return n->machine.phase == NODE_IDLE || n->machine.phase == NODE_LISTENING;
+}
+
+static void host_post(void *ctx, enum node_event ev)
+{
+	struct node *n = ctx;
+	enum node_state s = n->machine.state;
+
+	if (ev == NODE_EV_INVITED ? node_machine_invite(&n->machine) : s == NODE_JOIN || s == NODE_LISTEN)
+		post(n, ev);
+}
+
+static void host_progress(void *ctx)
+{
+	struct node *n = ctx;
+
+	tell(n);
+	if (node_machine_draw_crash(&n->machine))
+		post(n, NODE_EV_CRASH);
+}
+
+static int host_save(void *ctx)
+{
+	struct node *n = ctx;
+
+	return node_store_save(&n->store, &n->durable);
+}
+
+static void multicast_new(struct node *n, struct loop *l)
+{
+	const struct node_setup *s = &n->setup;
+	const struct mcast_node_host host = {
+		.ctx = n, .name = s->name, .interface = s->multicast, .szx = s->szx, .seed = s->plan.seed, .loss = s->multicast_loss,
+		.listens_idle = s->plan.sleep_ms == 0, .call = host_call, .judge = host_judge, .recall = host_recall, .is_free = host_is_free,
+		.post = host_post, .progress = host_progress, .save = host_save,
+	};
+
+	n->multicast = mcast_node_new(l, &host);
+}
+
+static void do_join(struct node *n) { mcast_node_join(n->multicast); }
+static void do_listen(struct node *n) { mcast_node_listen(n->multicast); }
+
+/* The object becomes the image it is; pulling finds it there, checks it, and fetches what else there may be. */
+static void take_object(struct node *n)
+{
+	struct digest image;
+	struct span object = mcast_node_object(n->multicast, &image);
+
+	if (object.n > 0 && has_image(n, &image, object.n) && node_part_bytes(&n->store, &image) != object.n)
+		(void)node_part_write(&n->store, &image, 0, object); /* else it is fetched */
+}
+
 /* --- life -------------------------------------------------------------------------------------- */
 
 static void load(struct node *n)
 {
+	if (n->multicast)
+		mcast_node_off(n->multicast);
 	node_store_close(&n->store);
 	if (node_store_open(&n->store, n->setup.dir, n->setup.start_sequence, &n->durable) < 0)
 		log_line(LOG_ERR, "%s: %s: %m", n->setup.name, n->setup.dir);
+	else if (n->multicast && mcast_node_on(n->multicast, n->store.dirfd, &n->durable) < 0)
+		log_line(LOG_ERR, "%s: %s: no multicast: %m", n->setup.name, n->setup.dir);
 }
 
 /* No power: everything volatile is gone, the directory is read again. */
@@ -618,6 +735,8 @@ static void (*const actions[NODE_STATE_COUNT])(struct node *n) = {
 	[NODE_WATCH] = do_nothing,
 	[NODE_SLEEP] = close_shop,
 	[NODE_PAUSE] = close_shop,
+	[NODE_JOIN] = do_join,
+	[NODE_LISTEN] = do_listen,
 	[NODE_DONE] = close_shop,
 };
 
@@ -645,6 +764,8 @@ static int save_phase(struct node *n, enum node_phase phase)
 	}
 	if (phase == NODE_IDLE)
 		node_parts_sweep(&n->store, NULL, 0);
+	if (phase == NODE_INSTALLED && n->multicast)
+		mcast_node_consumed(n->multicast);
 	return 0;
 }
 
@@ -704,6 +825,8 @@ int node_new(struct loop *l, struct coap_client *client, const struct node_setup
 	n->changed_ctx = ctx;
 	n->store.dirfd = -1;
 	n->timer = loop_timer_new(l, on_timer, n);
+	if (setup->multicast)
+		multicast_new(n, l);
 	int r = node_store_open(&n->store, n->setup.dir, setup->start_sequence, &n->durable);
 	if (r < 0) {
 		node_free(n);
@@ -721,6 +844,7 @@ struct node *node_free(struct node *n)
 		return NULL;
 	close_shop(n);
 	forget_offer(n);
+	mcast_node_free(n->multicast);
 	node_store_close(&n->store);
 	loop_timer_free(n->timer);
 	free((char *)n->setup.dir);
@@ -739,4 +863,15 @@ struct node_status node_status(const struct node *n)
 		.boots = m->n_boots, .wakes = m->n_wakes, .checks = m->n_checks, .updates = m->n_updates, .failures = m->n_failures,
 		.crashes = m->n_crashes, .resumes = n->n_resumes,
 	};
+}
+
+struct mcast_node_status node_multicast_status(struct node *n)
+{
+	return n->multicast ? mcast_node_status(n->multicast) : (struct mcast_node_status){ .phase = "off" };
+}
+
+void node_multicast_hear(struct node *n, struct span frame)
+{
+	if (n->multicast)
+		mcast_node_hear(n->multicast, frame);
 }

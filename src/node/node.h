@@ -3,6 +3,7 @@
  * offered (node_offer.h). Many nodes share one loop and one coap_client. Loop thread. */
 #pragma once
 #include "io/coap_client.h"
+#include "node/mcast_node.h"
 #include "node/node_machine.h"
 #include "node/node_offer.h"
 
@@ -23,6 +24,8 @@ struct node_setup {                            /* borrowed as long as the node l
 	bool by_proxy_uri;                     /* fetch images by the URI in the manifest, the gateway as proxy */
 	unsigned ack_timeout_ms;               /* 0 = RFC 7252 */
 	int64_t spread_ms;                     /* boots within this time */
+	const char *multicast;                 /* interface of the groups' frames; NULL = no part in multicast */
+	double multicast_loss;                 /* of frames that arrive, for simulation */
 };
 
 struct node_status {
@@ -41,3 +44,7 @@ int node_new(struct loop *l, struct coap_client *client, const struct node_setup
 	     struct node **ret);
 struct node *node_free(struct node *n);
 struct node_status node_status(const struct node *n);
+/* Of its part in multicast; phase "off" without. */
+struct mcast_node_status node_multicast_status(struct node *n);
+/* A multicast frame arrives otherwise than by the group's socket; for tests. */
+void node_multicast_hear(struct node *n, struct span frame);

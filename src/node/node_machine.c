@@ -53,7 +53,15 @@ static const struct move moves[NODE_STATE_COUNT][NODE_EVENT_COUNT] = {
 			    [NODE_EV_DENIED] = GO(NODE_PAUSE), [NODE_EV_UNREACHABLE] = GO(NODE_PAUSE) },
 	[NODE_WATCH]    = { [NODE_EV_OFFER] = GO_AS(NODE_REPORT_DOWNLOADING, NODE_PULLING), [NODE_EV_NONE] = GO(NODE_WATCH),
 			    [NODE_EV_REFUSED] = GO_AS(NODE_REPORT_FAILURE, NODE_FAILED), [NODE_EV_UNREACHABLE] = GO(TO_AGAIN),
-			    [NODE_EV_GONE] = GO(TO_AGAIN), [NODE_EV_DENIED] = GO(TO_AGAIN), [NODE_EV_TIMER] = GO(TO_AGAIN) },
+			    [NODE_EV_GONE] = GO(TO_AGAIN), [NODE_EV_DENIED] = GO(TO_AGAIN), [NODE_EV_TIMER] = GO(TO_AGAIN),
+			    [NODE_EV_INVITED] = GO(NODE_JOIN) },
+	[NODE_JOIN]     = { [NODE_EV_OFFER] = GO_AS(NODE_LISTEN, NODE_LISTENING), [NODE_EV_REFUSED] = GO_AS(NODE_REPORT_FAILURE, NODE_FAILED),
+			    [NODE_EV_NONE] = GO_AS(TO_REST, NODE_IDLE), [NODE_EV_GONE] = GO_AS(NODE_CHECK, NODE_IDLE),
+			    [NODE_EV_UNREACHABLE] = GO(NODE_PAUSE), [NODE_EV_DENIED] = GO(NODE_PAUSE), [NODE_EV_INVITED] = GO(NODE_JOIN) },
+	[NODE_LISTEN]   = { [NODE_EV_OK] = GO_AS(NODE_PULL, NODE_PULLING),     /* which finds the image there and checks it */
+			    [NODE_EV_GONE] = GO_AS(NODE_CHECK, NODE_IDLE), [NODE_EV_OFFER] = GO_AS(NODE_REPORT_DOWNLOADING, NODE_PULLING),
+			    [NODE_EV_REFUSED] = GO_AS(NODE_REPORT_FAILURE, NODE_FAILED), [NODE_EV_INVITED] = GO(NODE_JOIN),
+			    [NODE_EV_TIMER] = GO(TO_AGAIN) },
 	[NODE_SLEEP]    = { [NODE_EV_TIMER] = GO(TO_AGAIN) },
 	[NODE_PAUSE]    = { [NODE_EV_TIMER] = GO(TO_AGAIN) },
 };
@@ -92,6 +100,8 @@ static enum node_state resume_state(const struct node_machine *m)
 		return NODE_REPORT_SUCCESS;
 	case NODE_FAILED:
 		return NODE_REPORT_FAILURE;
+	case NODE_LISTENING:
+		return NODE_JOIN;
 	case NODE_IDLE:
 	case NODE_PULLING:                     /* is the offer still there? then it goes on from its offset */
 	case NODE_PHASE_COUNT:
@@ -111,6 +121,8 @@ static enum node_state again_state(const struct node_machine *m, struct mono now
 
 static enum node_state rest_state(const struct node_machine *m)
 {
+	if (m->plan.multicast && (m->is_invited || !m->is_asked))
+		return NODE_JOIN;
 	if (m->plan.once)
 		return NODE_DONE;
 	return m->plan.sleep_ms > 0 ? NODE_SLEEP : NODE_WATCH;
@@ -135,7 +147,7 @@ static enum node_state resolve(const struct node_machine *m, unsigned to, struct
 
 static void forget(struct node_machine *m)
 {
-	m->is_discovered = m->is_registered = false;
+	m->is_discovered = m->is_registered = m->is_asked = m->is_invited = false;
 	m->is_just_registered = false;
 	m->n_unanswered = 0;
 }
@@ -155,10 +167,12 @@ static int64_t pause_ms(struct node_machine *m)
 	return jittered(m, ms < m->plan.pause_max_ms ? ms : m->plan.pause_max_ms);
 }
 
-static int64_t watch_ms(struct node_machine *m, struct mono now)
+/* ms and a little more or less, but not past the registration's renewal. */
+static int64_t watch_ms(struct node_machine *m, int64_t ms, struct mono now)
 {
 	int64_t due = mono_diff_ms(refresh_due(m), now);
-	int64_t ms = jittered(m, m->plan.watch_ms);
+
+	ms = jittered(m, ms);
 
 	return due < ms ? due : ms;
 }
@@ -178,14 +192,21 @@ static void enter(struct node_machine *m, enum node_state s, struct mono now)
 		return;
 	case NODE_SLEEP:
 		m->n_unanswered = 0;
+		m->is_asked = false;
 		set_timer(m, now, jittered(m, m->plan.sleep_ms));
 		return;
 	case NODE_PAUSE:
 		set_timer(m, now, pause_ms(m));
 		return;
 	case NODE_WATCH:
-		set_timer(m, now, watch_ms(m, now));
+		set_timer(m, now, watch_ms(m, m->plan.watch_ms, now));
 		return;
+	case NODE_LISTEN:
+		set_timer(m, now, watch_ms(m, m->plan.listen_ms, now));
+		return;
+	case NODE_JOIN:
+		m->is_invited = false;
+		break;
 	case NODE_CHECK:
 		m->n_checks++;
 		break;
@@ -227,6 +248,8 @@ static void learn(struct node_machine *m, enum node_event ev, struct mono now)
 		m->is_registered = m->is_just_registered = true;
 		m->registered_at = now;
 	}
+	if (m->state == NODE_JOIN && ev != NODE_EV_UNREACHABLE && ev != NODE_EV_DENIED)
+		m->is_asked = true;
 	if (ev == NODE_EV_DENIED || (m->state == NODE_REFRESH && ev == NODE_EV_GONE))
 		m->is_registered = false;      /* also when a gateway that lost its memory does not know us */
 	m->n_updates += m->state == NODE_REPORT_SUCCESS && (ev == NODE_EV_OK || ev == NODE_EV_GONE);
@@ -257,7 +280,7 @@ static enum node_state give_up(struct node_machine *m, enum node_state to, struc
 
 bool node_machine_step(struct node_machine *m, enum node_event ev, struct mono now)
 {
-	bool is_resting = m->state == NODE_WATCH || m->state == NODE_PAUSE || !is_powered(m->state);
+	bool is_resting = m->state == NODE_WATCH || m->state == NODE_LISTEN || m->state == NODE_PAUSE || !is_powered(m->state);
 
 	if (ev == NODE_EV_CRASH)
 		return m->state != NODE_DONE && crash(m, now);
@@ -277,6 +300,12 @@ bool node_machine_step(struct node_machine *m, enum node_event ev, struct mono n
 		return crash(m, now);
 	}
 	return true;
+}
+
+bool node_machine_invite(struct node_machine *m)
+{
+	m->is_invited = true;
+	return m->state == NODE_WATCH || m->state == NODE_LISTEN || m->state == NODE_JOIN;
 }
 
 void node_machine_progress(struct node_machine *m, struct mono now)

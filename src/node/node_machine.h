@@ -14,7 +14,8 @@
 	X(NODE_PULLING, "pulling")              /* an offer was accepted; its images are coming */ \
 	X(NODE_WHOLE, "whole")                  /* every image is here and its digest matches */ \
 	X(NODE_INSTALLED, "installed")          /* the new manifest runs from the next boot on; not yet reported */ \
-	X(NODE_FAILED, "failed")                /* not yet reported */
+	X(NODE_FAILED, "failed")                /* not yet reported */ \
+	X(NODE_LISTENING, "listening")          /* part of a multicast session whose envelope was accepted */
 
 #define NODE_STATE_LIST(X) \
 	X(NODE_OFF, "off")                      /* no power; comes back after a while */ \
@@ -33,6 +34,8 @@
 	X(NODE_WATCH, "watch")                  /* always on: observes fw, asks again now and then */ \
 	X(NODE_SLEEP, "sleep")                  /* shop closed: nothing is sent or heard */ \
 	X(NODE_PAUSE, "pause")                  /* the gateway did not answer: wait, longer each time */ \
+	X(NODE_JOIN, "join")                    /* GET mc/s, or what POST mc told; then its envelope, and judge it */ \
+	X(NODE_LISTEN, "listen")                /* the image comes by multicast (node/mcast_node.h) */ \
 	X(NODE_DONE, "done")                    /* --once: nothing more to do */
 
 #define NODE_EVENT_LIST(X) \
@@ -44,6 +47,7 @@
 	X(NODE_EV_GONE, "gone")                 /* registration, offer, or image is no more */ \
 	X(NODE_EV_DENIED, "denied")             /* 4.01, 4.03: not enrolled (yet) */ \
 	X(NODE_EV_UNREACHABLE, "unreachable")   /* no answer, or 5.xx */ \
+	X(NODE_EV_INVITED, "invited")           /* to a multicast session */ \
 	X(NODE_EV_TIMER, "timer")               /* the state's timer */ \
 	X(NODE_EV_CRASH, "crash")               /* power lost */
 
@@ -62,6 +66,8 @@ struct node_plan {                             /* how this node lives */
 	int64_t reboot_ms;                     /* how long a restart takes */
 	int64_t pause_ms, pause_max_ms;        /* first and longest wait after no answer */
 	int64_t answer_ms;                     /* an action that tells nothing for so long is given up */
+	bool multicast;                        /* ask for a session after boots and wakes */
+	int64_t listen_ms;                     /* in a session: ask whether it still is */
 	double crash;                          /* 0..1: chance of losing power at each step while awake */
 	uint64_t seed;
 };
@@ -71,6 +77,7 @@ struct node_machine {
 	enum node_state state;
 	enum node_phase phase;
 	bool is_discovered, is_registered;     /* volatile, like all below */
+	bool is_asked, is_invited;             /* for a multicast session since the last boot or wake; to one */
 	bool is_just_registered;               /* since it last watched or slept */
 	struct mono registered_at, awake_at;
 	struct mono timer_at;                  /* when has_timer */
@@ -86,6 +93,8 @@ void node_machine_init(struct node_machine *m, const struct node_plan *plan, enu
 /* Feed an event. True: m->state was entered (perhaps again) and its action is to be performed, after m->phase was made
  * durable if it changed. False: the event means nothing in this state. */
 bool node_machine_step(struct node_machine *m, enum node_event ev, struct mono now);
+/* Invited to a multicast session: now, or as soon as there is nothing else to do. True: feed NODE_EV_INVITED. */
+bool node_machine_invite(struct node_machine *m);
 /* A transfer goes on: puts off giving up. */
 void node_machine_progress(struct node_machine *m, struct mono now);
 /* Draws whether the power goes now, in the middle of a transfer: a fiftieth of the chance of a step. */

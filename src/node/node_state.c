@@ -12,11 +12,33 @@
 #include "codec/cbor.h"
 
 enum { PART_NAME_BYTES = 5 + DIGEST_HEX_BYTES, STATE_BYTES_MAX = 4096, FORMAT = 1 };
-enum state_key { KEY_FORMAT, KEY_INSTALLED, KEY_SEQUENCE, KEY_VERSION, KEY_PHASE, KEY_OFFER, KEY_RESULT, KEY_REASON, KEY_COUNT };
+enum state_key { KEY_FORMAT, KEY_INSTALLED, KEY_SEQUENCE, KEY_VERSION, KEY_PHASE, KEY_OFFER, KEY_RESULT, KEY_REASON, KEY_GROUPS, KEY_COUNT };
+
+static size_t n_groups(const struct node_durable *d)
+{
+	size_t n = 0;
+
+	while (n < NODE_GROUPS && d->groups[n].is_used)
+		n++;
+	return n;
+}
+
+static void put_groups(const struct node_durable *d, struct buf *ret)
+{
+	cbor_put_array(ret, n_groups(d));
+	for (size_t i = 0; i < n_groups(d); i++) {
+		const struct node_group *g = &d->groups[i];
+		cbor_put_array(ret, 4);
+		cbor_put_uint(ret, g->gid);
+		cbor_put_bytes(ret, SPAN_OF(g->key));
+		cbor_put_bytes(ret, SPAN_OF(g->address));
+		cbor_put_uint(ret, g->port);
+	}
+}
 
 void node_state_encode(const struct node_durable *d, struct buf *ret)
 {
-	cbor_put_map(ret, d->has_installed ? KEY_COUNT : KEY_COUNT - 1);
+	cbor_put_map(ret, KEY_COUNT - !d->has_installed - (n_groups(d) == 0));
 	cbor_put_uint(ret, KEY_FORMAT);
 	cbor_put_uint(ret, FORMAT);
 	if (d->has_installed) {
@@ -35,6 +57,10 @@ void node_state_encode(const struct node_durable *d, struct buf *ret)
 	cbor_put_uint(ret, d->result);
 	cbor_put_uint(ret, KEY_REASON);
 	cbor_put_str(ret, d->reason);
+	if (n_groups(d) > 0) {
+		cbor_put_uint(ret, KEY_GROUPS);
+		put_groups(d, ret);
+	}
 }
 
 static int digest_take(struct cbor *c, struct digest *ret)
@@ -44,6 +70,29 @@ static int digest_take(struct cbor *c, struct digest *ret)
 	if (s.n != DIGEST_BYTES)
 		return -EBADMSG;
 	memcpy(ret->b, s.p, DIGEST_BYTES);
+	return 0;
+}
+
+static int groups_take(struct cbor *c, struct node_durable *d)
+{
+	size_t n = cbor_array(c);
+
+	if (n == 0 || n > NODE_GROUPS)
+		return -EBADMSG;
+	for (size_t i = 0; i < n; i++) {
+		struct node_group *g = &d->groups[i];
+		size_t items = cbor_array(c);
+		uint64_t gid = cbor_uint(c);
+		struct span key = cbor_bytes(c), address = cbor_bytes(c);
+		uint64_t port = cbor_uint(c);
+		if (items != 4 || gid > UINT8_MAX || key.n != sizeof(g->key) || address.n != sizeof(g->address) || port > UINT16_MAX)
+			return -EBADMSG;
+		g->is_used = true;
+		g->gid = (uint8_t)gid;
+		memcpy(g->key, key.p, key.n);
+		memcpy(g->address, address.p, address.n);
+		g->port = (uint16_t)port;
+	}
 	return 0;
 }
 
@@ -74,6 +123,8 @@ static int field_take(struct cbor *c, uint64_t key, struct node_durable *d)
 		return v < 256 ? 0 : -EBADMSG;
 	case KEY_REASON:
 		return text_copy(d->reason, sizeof(d->reason), cbor_text(c));
+	case KEY_GROUPS:
+		return groups_take(c, d);
 	default:
 		return -EBADMSG;
 	}
@@ -94,7 +145,7 @@ int node_state_decode(struct span in, struct node_durable *ret)
 			return r;
 		seen |= 1u << key;
 	}
-	if (!cbor_at_end(&c) || (seen | 1u << KEY_INSTALLED) != (1u << KEY_COUNT) - 1)
+	if (!cbor_at_end(&c) || (seen | 1u << KEY_INSTALLED | 1u << KEY_GROUPS) != (1u << KEY_COUNT) - 1)
 		return -EBADMSG;
 	*ret = d;
 	return 0;

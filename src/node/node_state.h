@@ -3,6 +3,7 @@
  *   envelope     of the update under way
  *   part-<hex>   an image on its way; its length is the offset to go on from
  *   slot-<n>     the installed image of component n
+ *   mcast-...    of a multicast session (node/mcast_node.h)
  * Each is replaced whole or not at all. A flash driver with the same calls would do for a microcontroller.
  * Blocking, small; no locks. */
 #pragma once
@@ -11,6 +12,14 @@
 #include "node/node_machine.h"
 
 enum { NODE_VERSION_BYTES = 65, NODE_REASON_BYTES = 129, NODE_ENVELOPE_BYTES_MAX = 16 * 1024 * 1024, NODE_SYNC_BYTES = 64 * 1024 };
+
+enum { NODE_GROUPS = 2, NODE_GROUP_KEY_BYTES = 16, NODE_GROUP_ADDRESS_BYTES = 16 };
+
+struct node_group {                            /* a multicast group and its key; the newest first */
+	bool is_used;
+	uint8_t gid, key[NODE_GROUP_KEY_BYTES], address[NODE_GROUP_ADDRESS_BYTES];
+	uint16_t port;
+};
 
 struct node_durable {
 	bool has_installed;
@@ -21,6 +30,7 @@ struct node_durable {
 	struct digest offer;                   /* manifest under way, or last refused */
 	unsigned result;                       /* Object 5, to be reported in NODE_FAILED */
 	char reason[NODE_REASON_BYTES];
+	struct node_group groups[NODE_GROUPS];
 };
 
 struct node_store {

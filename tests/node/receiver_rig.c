@@ -306,6 +306,7 @@ static void send(struct rig *g, unsigned permille, unsigned gen, unsigned n)
 	bool is_lost = rig_random(g) % 1000 < permille;
 
 	rig_wait(g, 50);
+	g->n_listened += mcr_is_listening(&g->r);
 	if (!is_lost && mcr_is_listening(&g->r))
 		(void)rig_data(g, gen, n);
 }

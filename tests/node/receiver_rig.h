@@ -41,6 +41,7 @@ struct rig {
 	jmp_buf out;
 	bool flash_fails;
 	unsigned n_programs, n_erases, n_saves;
+	unsigned n_listened;                   /* frames of a pass that went by while it listened, lost ones too */
 
 	struct mcr_report reports[RIG_REPORTS];
 	uint32_t report_at[RIG_REPORTS];

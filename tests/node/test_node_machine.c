@@ -21,6 +21,8 @@ struct world {
 	bool offered, enrolled, knows, deaf, damaged;
 	unsigned reported[4], n_success, n_failure;    /* reports the gateway got */
 	bool runs_new;
+	bool in_session, session_ends;         /* multicast: this node is a member; the session is over while it listens */
+	unsigned n_joins;
 	uint64_t random, loss;                 /* one answer of `loss` is lost; 0 = none */
 	unsigned n_steps;
 };
@@ -72,6 +74,19 @@ static enum node_event act(struct world *w)
 		if (is_lost(w))
 			return NODE_EV_UNREACHABLE;
 		return !w->enrolled || !w->knows ? NODE_EV_DENIED : w->offered && !w->runs_new ? NODE_EV_OFFER : NODE_EV_NONE;
+	case NODE_JOIN:
+		w->n_joins++;
+		if (is_lost(w))
+			return NODE_EV_UNREACHABLE;
+		return w->in_session && !w->runs_new ? NODE_EV_OFFER : w->on_flash == NODE_LISTENING ? NODE_EV_GONE : NODE_EV_NONE;
+	case NODE_LISTEN:
+		if (w->session_ends) {
+			w->in_session = false;
+			return NODE_EV_GONE;
+		}
+		w->now.ms += 100;
+		w->blocks_here += w->blocks_here < w->blocks_wanted;
+		return w->blocks_here == w->blocks_wanted ? NODE_EV_OK : NODE_EVENT_COUNT;
 	case NODE_REPORT_DOWNLOADING:
 		return report(w, 1);
 	case NODE_PULL:
@@ -396,6 +411,7 @@ static void any_events_in_any_order_do_no_harm(void **state)
 		enum node_phase was;
 		plan.seed = seed;
 		plan.sleep_ms = seed & 1 ? 1000 : 0;
+		plan.multicast = seed & 2;
 		node_machine_init(&m, &plan, (enum node_phase)(seed % NODE_PHASE_COUNT), now, 100);
 		for (unsigned i = 0; i < 2000; i++) {
 			random = random * 6364136223846793005u + 1442695040888963407u;
@@ -408,6 +424,112 @@ static void any_events_in_any_order_do_no_harm(void **state)
 			assert_true(m.state != NODE_INSTALL || m.phase == NODE_WHOLE);
 			assert_true(m.has_timer || m.state == NODE_DONE);
 		}
+	}
+}
+
+static const struct node_plan member = {
+	.lifetime_ms = 3600 * 1000, .watch_ms = 60 * 1000, .reboot_ms = 300, .pause_ms = 1000, .pause_max_ms = 60 * 1000,
+	.answer_ms = 180 * 1000, .seed = 1, .multicast = true, .listen_ms = 1000,
+};
+
+/* Offers by unicast and sessions come from the same gateway: a member has no offer. */
+static void begin_member(struct world *w, const struct node_plan *plan)
+{
+	begin(w, plan);
+	w->offered = false;
+	w->in_session = true;
+}
+
+static void a_member_gets_its_image_by_multicast(void **state)
+{
+	struct world w;
+
+	begin_member(&w, &member);
+	live(&w, 120 * 1000, 1000);
+	assert_true(w.runs_new);
+	assert_int_equal(w.n_success, 1);
+	assert_int_equal(w.reported[1], 0);    /* that it joined is known */
+	assert_int_equal(w.reported[2], 1);
+	assert_int_equal(w.m.state, NODE_WATCH);
+	assert_int_equal(w.m.phase, NODE_IDLE);
+}
+
+static void an_invitation_is_taken_when_there_is_nothing_else_to_do(void **state)
+{
+	struct world w;
+
+	begin_member(&w, &member);
+	w.in_session = false;
+	live(&w, 10 * 1000, 1000);
+	assert_int_equal(w.m.state, NODE_WATCH);
+	assert_int_equal(w.n_joins, 1);        /* asked after the boot, and not again by itself */
+	live(&w, 600 * 1000, 1000);
+	assert_int_equal(w.n_joins, 1);
+	w.in_session = true;
+	assert_true(node_machine_invite(&w.m));
+	feed(&w, NODE_EV_INVITED);
+	assert_int_equal(w.m.state, NODE_JOIN);
+	live(&w, w.now.ms + 120 * 1000, 1000);
+	assert_true(w.runs_new);
+	begin_member(&w, &member);
+	w.in_session = false;
+	w.offered = true;
+	live(&w, 60 * 1000, 5);                /* busy with an offer */
+	assert_false(node_machine_invite(&w.m));
+	live(&w, 120 * 1000, 1000);
+	assert_true(w.runs_new);
+	assert_int_equal(w.n_joins, 1);
+}
+
+static void a_session_that_ends_leaves_the_rest_to_unicast(void **state)
+{
+	struct world w;
+
+	begin_member(&w, &member);
+	w.session_ends = true;
+	w.offered = true;
+	w.enrolled = true;
+	live(&w, 120 * 1000, 1000);
+	assert_true(w.runs_new);
+	assert_int_equal(w.n_success, 1);
+	assert_int_equal(w.m.phase, NODE_IDLE);
+}
+
+static void the_power_may_fail_after_every_step_of_a_member(void **state)
+{
+	struct world w;
+	unsigned n_all;
+
+	begin_member(&w, &member);
+	live(&w, 120 * 1000, 1000);
+	n_all = w.n_steps;
+	for (unsigned cut = 0; cut <= n_all; cut++) {
+		begin_member(&w, &member);
+		live(&w, 120 * 1000, cut);
+		power_cut(&w, &member);
+		live(&w, w.now.ms + 240 * 1000, 10000);
+		assert_true(w.runs_new);
+		assert_int_equal(w.n_failure, 0);
+		assert_int_equal(w.m.phase, NODE_IDLE);
+	}
+}
+
+static void members_that_sleep_and_lose_answers_come_to_their_end(void **state)
+{
+	struct node_plan plan = member;
+	struct world w;
+
+	for (uint64_t seed = 1; seed <= 300; seed++) {
+		plan.seed = seed;
+		plan.crash = seed % 3 ? 0 : 0.1;
+		plan.sleep_ms = seed % 2 ? 30 * 1000 : 0;
+		begin_member(&w, &plan);
+		w.random = seed;
+		w.loss = 2 + seed % 5;
+		live(&w, 8 * 3600 * 1000, 100000);
+		assert_true(w.runs_new);
+		assert_true(w.n_success >= 1);
+		assert_int_equal(w.m.phase, NODE_IDLE);
 	}
 }
 
@@ -440,6 +562,11 @@ int main(void)
 		cmocka_unit_test(once_ends_at_the_first_rest),
 		cmocka_unit_test(an_action_that_never_answers_is_given_up),
 		cmocka_unit_test(any_events_in_any_order_do_no_harm),
+		cmocka_unit_test(a_member_gets_its_image_by_multicast),
+		cmocka_unit_test(an_invitation_is_taken_when_there_is_nothing_else_to_do),
+		cmocka_unit_test(a_session_that_ends_leaves_the_rest_to_unicast),
+		cmocka_unit_test(the_power_may_fail_after_every_step_of_a_member),
+		cmocka_unit_test(members_that_sleep_and_lose_answers_come_to_their_end),
 		cmocka_unit_test(everything_has_a_name),
 	};
 
