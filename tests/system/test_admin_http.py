@@ -299,6 +299,9 @@ def test_every_get_route_answers(site):
         if not get or path in ("/events", "/metrics"):
             continue
         noun = path.split("/")[1]
+        if noun == "multicast":                 # not configured here
+            assert "multicast.enabled" in d.api("/api/v1" + re.sub(r"\{\w+\}", "x", path))[1]["detail"], path
+            continue
         query = {"/why-not": f"?device={real['devices']}&update={u['id']}", "/audit/prove": f"?subject={u['id']}"}.get(path, "")
         status, body = d.api("/api/v1" + re.sub(r"\{\w+\}", lambda m: real[noun], path) + query)
         assert status == 200 and isinstance(body, dict), (path, status, body)
