@@ -27,6 +27,8 @@ void mcast_member_set(struct mcast_session *s, unsigned i, enum mcast_member_sta
 		return;
 	s->n_state[was]--;
 	s->n_state[state]++;
+	s->n_mute -= m->mute;
+	m->mute = 0;
 	m->state = (uint8_t)state;
 	m->why = (uint8_t)why;
 	m->due = MCAST_NEVER;
@@ -171,8 +173,11 @@ static void setup_failed(struct mcast_session *s, unsigned i)
 {
 	struct mcast_member *m = &s->members[i];
 
-	if (m->tries >= s->cfg.tuning.setup_tries) {
-		mcast_member_set(s, i, MCAST_MEMBER_SILENT, MCAST_WHY_NO_ANSWER);
+	if (m->tries >= s->cfg.tuning.setup_tries) {           /* its ack may be all that was lost: heard of until the end? */
+		mcast_member_set(s, i, MCAST_MEMBER_INVITED, MCAST_WHY_NO_ANSWER);
+		m->mute = 1;
+		s->n_mute++;
+		set_due(s, m, mono_add_ms(s->now, s->cfg.tuning.lazy_ms));
 		return;
 	}
 	mcast_member_set(s, i, MCAST_MEMBER_NEW, MCAST_WHY_NONE);
@@ -307,6 +312,13 @@ int mcast_session_member_failed(struct mcast_session *s, unsigned i, struct mono
 	return 0;
 }
 
+void mcast_member_hand_back_mute(struct mcast_session *s)
+{
+	for (unsigned i = 0; i < s->n_members && s->n_mute > 0; i++)
+		if (s->members[i].mute)
+			mcast_member_set(s, i, MCAST_MEMBER_SILENT, MCAST_WHY_NO_ANSWER);
+}
+
 void mcast_member_hand_back_all(struct mcast_session *s, enum mcast_member_why why)
 {
 	for (unsigned i = 0; i < s->n_members; i++) {
@@ -324,6 +336,8 @@ static void time_out(struct mcast_session *s, unsigned i)
 	m->due = MCAST_NEVER;
 	if (m->state == MCAST_MEMBER_PULLING)
 		mcast_member_set(s, i, MCAST_MEMBER_FAILED, MCAST_WHY_PULL_TIMEOUT);
+	else if (m->mute)
+		mcast_member_set(s, i, MCAST_MEMBER_SILENT, MCAST_WHY_NO_ANSWER);
 	else
 		s->members_dirty = true;                       /* NEW: its turn again */
 }

@@ -53,6 +53,7 @@ static void finish(struct mcast_session *s)
 	s->end_reason = MCAST_END_COMPLETE;
 	s->poll.is_open = false;
 	s->window_closing = false;
+	mcast_member_hand_back_mute(s);
 	mcast_session_set_paused(s, 0, MCAST_PAUSE_WINDOW | MCAST_PAUSE_CREDIT | MCAST_PAUSE_PERSIST | MCAST_PAUSE_OBJECT);
 	mcast_session_enter(s, MCAST_PHASE_UNICAST);
 }
@@ -105,6 +106,7 @@ static enum mcast_step run_setup(struct mcast_session *s)
 		return MCAST_STEP_WAIT;
 	}
 	if (mcast_listeners(s) == 0) {                         /* nobody to send to */
+		mcast_member_hand_back_mute(s);
 		mcast_session_enter(s, MCAST_PHASE_LAZY);
 		return MCAST_STEP_MOVED;
 	}
@@ -157,7 +159,7 @@ static bool interrupt(struct mcast_session *s)
 {
 	unsigned every = s->cfg.tuning.announce_every;
 
-	if (s->n_state[MCAST_MEMBER_INVITED] == 0 && !mcast_member_setups_open(s))
+	if (s->n_state[MCAST_MEMBER_INVITED] == s->n_mute && !mcast_member_setups_open(s))
 		every *= ANNOUNCE_KNOWN;
 	if (s->since_announce >= every)
 		mcast_send_announce(s);

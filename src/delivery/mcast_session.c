@@ -18,7 +18,7 @@ void mcast_tuning_default(struct mcast_tuning *ret)
 		.credit = 1024, .credit_ttl_ms = 600 * 1000, .credit_slow = 256, .credit_poll_ms = 300 * 1000, .credit_polls = 12,
 		.carousel = 3, .persist_every = 256, .restart_skip = 64,
 		.setup_parallel = 8, .setup_tries = 4, .setup_retry_ms = 15 * 1000, .pull_parallel = 8,
-		.member_rounds = 8, .member_share_percent = 50, .member_strikes = 3,
+		.member_rounds = 8, .member_share_percent = 150, .member_strikes = 3,
 		.slot_ms = 50, .grace_ms = 1000, .setup_wait_ms = 300 * 1000, .invite_wait_ms = 30 * 1000,
 		.pull_timeout_ms = 600 * 1000, .lazy_ms = 1800 * 1000, .lifetime_ms = 604800u * 1000u,
 	};

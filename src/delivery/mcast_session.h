@@ -48,14 +48,14 @@ struct mcast_tuning {
 	uint32_t setup_retry_ms;                       /* before the second try; doubles; 15 s */
 	uint16_t pull_parallel;                        /* stragglers that pull at a time; 8 */
 	uint16_t member_rounds;                        /* repair rounds that one member alone may cause; 8 */
-	uint16_t member_share_percent;                 /* of F: rows that one member alone may cause; 50 */
+	uint16_t member_share_percent;                 /* of F: rows that one member alone may cause; 150 */
 	uint16_t member_strikes;                       /* reports out of bounds, or without progress; 3 */
 	uint32_t slot_ms;                              /* one report; 50 */
 	uint32_t grace_ms;                             /* a report's way to us, after the window; 1000 */
 	uint32_t setup_wait_ms;                        /* SETUP ends so long after its begin, or the last ack, although members are open; 5 min */
 	uint32_t invite_wait_ms;                       /* after ANNOUNCE, for invited members to join; and slot_ms for each member; 30 s */
 	uint32_t pull_timeout_ms;                      /* a straggler that was told to pull and neither asks nor is READY; 10 min */
-	uint32_t lazy_ms;                              /* after the end, until members nobody heard of are told to pull; 15 min */
+	uint32_t lazy_ms;                              /* after the end, until members nobody heard of are told to pull; 30 min */
 	uint32_t lifetime_ms;                          /* 7 d */
 };
 
@@ -102,7 +102,8 @@ struct mcast_session_config {                          /* copied */
 enum mcast_member_state {
 	MCAST_MEMBER_NEW,                              /* to be set up */
 	MCAST_MEMBER_ASKED,                            /* a setup is on its way */
-	MCAST_MEMBER_INVITED,                          /* holds the group's key: hears of it by ANNOUNCE only */
+	MCAST_MEMBER_INVITED,                          /* holds the group's key: hears of it by ANNOUNCE only; or did not answer
+							* the setup and may have heard it: SILENT at the end, if nothing is heard */
 	MCAST_MEMBER_JOINED,                           /* acked, or fetched the descriptor, or reported */
 	MCAST_MEMBER_PULLING,                          /* told to pull the rest from /mc/i */
 	MCAST_MEMBER_READY,                            /* holds the object, digest checked */

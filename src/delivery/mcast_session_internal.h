@@ -40,6 +40,7 @@ struct mcast_member {
 	uint8_t refusal;
 	uint8_t tries, strikes, digest_faults;
 	uint8_t told;                          /* PULLING: was sent the command */
+	uint8_t mute;                          /* INVITED: did not answer its setup */
 	uint8_t last_seq;
 	uint8_t n_claims;
 	uint16_t loss_permille, lost_max;
@@ -85,6 +86,7 @@ struct mcast_session {
 	struct mcast_member *members;
 	size_t n_members, cap_members;
 	uint32_t n_state[MCAST_MEMBER_STATE_COUNT];
+	uint32_t n_mute;
 	bool members_dirty;                    /* somebody is to be asked or told */
 	struct mono members_due;               /* earliest of their timers */
 	unsigned setup_turn;                   /* where the search for the next one goes on */
@@ -164,7 +166,7 @@ static inline void mcast_wake(struct mcast_session *s, struct mono t)
 
 static inline unsigned mcast_listeners(const struct mcast_session *s)  /* N */
 {
-	return s->n_state[MCAST_MEMBER_JOINED] + s->n_state[MCAST_MEMBER_INVITED];
+	return s->n_state[MCAST_MEMBER_JOINED] + s->n_state[MCAST_MEMBER_INVITED] - s->n_mute;
 }
 
 static inline bool mcast_is_over(const struct mcast_session *s)
@@ -186,6 +188,7 @@ void mcast_member_set(struct mcast_session *s, unsigned i, enum mcast_member_sta
 void mcast_member_pull(struct mcast_session *s, unsigned i, enum mcast_member_why why);
 void mcast_member_strike(struct mcast_session *s, unsigned i, enum mcast_member_why why);
 void mcast_member_run(struct mcast_session *s);                /* asks, tells, times out */
+void mcast_member_hand_back_mute(struct mcast_session *s);
 void mcast_member_hand_back_all(struct mcast_session *s, enum mcast_member_why why);
 bool mcast_member_setups_open(const struct mcast_session *s);
 

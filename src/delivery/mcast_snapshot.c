@@ -318,9 +318,11 @@ static int take_member(struct cbor *c, struct mcast_session *s)
 	s->n_state[MCAST_MEMBER_NEW]--;
 	m->state = (uint8_t)take(c, MCAST_MEMBER_STATE_COUNT - 1);
 	if (m->state == MCAST_MEMBER_ASKED)
-		m->state = MCAST_MEMBER_NEW;                   /* asked again */
-	s->n_state[m->state]++;
+		m->state = MCAST_MEMBER_NEW;                   /* asked again; so is, below, who did not answer */
 	m->why = (uint8_t)take(c, MCAST_WHY_COUNT - 1);
+	if (m->state == MCAST_MEMBER_INVITED && m->why == MCAST_WHY_NO_ANSWER)
+		m->state = MCAST_MEMBER_NEW;
+	s->n_state[m->state]++;
 	m->refusal = (uint8_t)take(c, MCAST_ACK_COUNT - 1);
 	m->tries = (uint8_t)take(c, UINT8_MAX);
 	m->strikes = (uint8_t)take(c, UINT8_MAX);
