@@ -81,6 +81,29 @@ void multicast_heard(struct delivery_driver *drv, const struct coap_peer *peer, 
 	HASH_ADD(hh_session, d->by_session, session, sizeof(t->session), t);
 }
 
+/* ---- what is on its way to the disk ---- */
+
+struct storing *storing_new(struct multicast *d, void (*then)(const struct storing *v, int error))
+{
+	struct storing *v = NEW(struct storing);
+
+	v->d = d;
+	v->then = then;
+	DL_APPEND(d->storing, v);
+	return v;
+}
+
+void storing_done(void *arg, int error)
+{
+	struct storing *v = arg;
+
+	if (v->d) {
+		DL_DELETE(v->d->storing, v);
+		v->then(v, error);
+	}
+	free(v);
+}
+
 /* ---- orders ---- */
 
 void order_free(struct multicast *d, struct order *o)
@@ -267,10 +290,13 @@ static struct delivery_driver *multicast_close(struct delivery_driver *drv)
 	struct multicast *d = (struct multicast *)drv;
 	struct order *o, *o_next;
 	struct group *g, *g_next;
+	struct storing *v;
 
 	if (!d)
 		return NULL;
 	d->closing = true;
+	DL_FOREACH(d->storing, v)
+		v->d = NULL; /* freed when the disk has answered */
 	while (d->sessions)
 		session_free(d->sessions);
 	HASH_ITER(hh, d->orders, o, o_next)

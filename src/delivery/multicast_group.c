@@ -37,9 +37,13 @@ static void on_retry(void *ctx)
 		group_kick(g);
 }
 
+static void on_rekeyed(const struct storing *v, int error);
+
 static void on_save(void *ctx)
 {
-	group_save(ctx, NULL, NULL);
+	struct group *g = ctx;
+
+	group_save(g, g->is_untold ? on_rekeyed : NULL, 0);
 }
 
 static void new_key(struct group *g)
@@ -124,35 +128,25 @@ int group_load(void *arg, const struct multicast_group_record *r)
 	return 0;
 }
 
-struct group_saving {
-	struct group *g;
-	multicast_stored_fn *done;
-	void *arg;
-};
-
-static void on_saved(void *arg, int error)
+static void on_saved(const struct storing *v, int error)
 {
-	struct group_saving *v = arg;
-
-	if (error < 0) {
-		log_event(EV_STORE_FAILED, LOG_ERR, "multicast group %s: not stored: %s", v->g->c.name, strerror(-error));
-		loop_timer_set(v->g->save, MULTICAST_RETRY_MS);
-	}
-	if (v->done)
-		v->done(v->arg, error);
-	free(v);
+	if (error == 0)
+		return;
+	log_event(EV_STORE_FAILED, LOG_ERR, "multicast group %s: not stored: %s", v->g->c.name, strerror(-error));
+	loop_timer_set(v->g->save, MULTICAST_RETRY_MS);
 }
 
-void group_save(struct group *g, multicast_stored_fn *done, void *arg)
+void group_save(struct group *g, void (*then)(const struct storing *v, int error), uint64_t serial)
 {
 	const struct multicast_store *st = &g->d->c.store;
 	struct multicast_group_record r = { .gid = g->gid, .counter = g->counter, .n_members = HASH_COUNT(g->holders) };
-	struct group_saving *v = NEW(struct group_saving);
+	struct storing *v = storing_new(g->d, then ? then : on_saved);
 	const char **members = NEW_N(const char *, r.n_members + 1);
 	struct holder *h, *next;
 	size_t n = 0;
 
-	*v = (struct group_saving){ g, done, arg };
+	v->g = g;
+	v->serial = serial;
 	memcpy(r.name, g->c.name, sizeof(r.name));
 	memcpy(r.key, g->key, sizeof(r.key));
 	memcpy(r.baseline, g->baseline, sizeof(r.baseline));
@@ -160,7 +154,7 @@ void group_save(struct group *g, multicast_stored_fn *done, void *arg)
 		members[n++] = h->device;
 	r.members = members;
 	loop_timer_set(g->save, -1);
-	st->save_group(st->ctx, &r, on_saved, v);
+	st->save_group(st->ctx, &r, storing_done, v);
 	mem_wipe(r.key, sizeof(r.key));
 	free(members);
 }
@@ -224,15 +218,18 @@ void group_hold(struct group *g, const char *device)
 	group_save_soon(g);
 }
 
-static void on_rekeyed(void *arg, int error)
+static void on_rekeyed(const struct storing *v, int error)
 {
-	struct group *g = arg;
 	struct session *s;
 
-	if (error < 0) /* saved again soon; until then the sessions go on with what their members hold */
+	on_saved(v, error);
+	if (error < 0) { /* until it is stored the sessions go on with what their members hold */
+		v->g->is_untold = true;
 		return;
-	DL_FOREACH(g->d->sessions, s)
-		if (s->group == g)
+	}
+	v->g->is_untold = false;
+	DL_FOREACH(v->d->sessions, s)
+		if (s->group == v->g)
 			session_key_changed(s);
 }
 
@@ -242,7 +239,7 @@ void group_rekey(struct group *g, const char *without)
 	drop_holders(g);
 	log_event(EV_MULTICAST_KEY, LOG_NOTICE, "multicast group %s: new key %u%s%s", g->c.name, g->gid, without ? ", without " : "",
 		  without ? without : "");
-	group_save(g, on_rekeyed, g);
+	group_save(g, on_rekeyed, 0);
 }
 
 /* ---- losses, pace ---- */

@@ -72,6 +72,7 @@ struct group {
 	struct coap_multicast_sender *sender;  /* NULL: the interface is not there */
 	int error;
 	struct loop_timer *retry, *save;
+	bool is_untold;                        /* a new key that was not stored yet */
 	struct group *next;
 };
 
@@ -91,6 +92,16 @@ struct ask {
 	struct coap_endpoint_call *call;       /* NULL: it failed at once */
 	int error;
 	struct ask *prev, *next;
+};
+
+/* Something on its way to the disk. It outlives the driver that waits for it. */
+struct storing {
+	struct multicast *d;                   /* NULL: closed, nobody waits */
+	struct group *g;                       /* of a group's */
+	uint64_t serial;                       /* of the session that waits; 0 = none */
+	uint32_t token;
+	void (*then)(const struct storing *v, int error);
+	struct storing *prev, *next;
 };
 
 struct session {
@@ -138,6 +149,7 @@ struct multicast {
 	uint64_t serial;
 	struct order *orders;
 	struct talker *talkers, *by_session;
+	struct storing *storing;
 	bool closing;
 };
 
@@ -149,6 +161,9 @@ struct talker *multicast_talker_of(const struct multicast *d, uint64_t session);
 void order_free(struct multicast *d, struct order *o);
 void order_to_unicast(struct multicast *d, struct order *o);            /* leaves its session */
 
+struct storing *storing_new(struct multicast *d, void (*then)(const struct storing *v, int error));
+void storing_done(void *storing, int error);            /* a multicast_stored_fn */
+
 /* multicast_group.c */
 struct group *group_find(const struct multicast *d, const char *name);
 struct group *group_at(const struct multicast *d, size_t i);            /* i as in the configuration */
@@ -156,7 +171,7 @@ struct group *group_make(struct multicast *d, const char *name);
 void group_free(struct group *g);
 void group_configure(struct group *g, const struct multicast_group_config *c);
 int group_load(void *arg, const struct multicast_group_record *r);
-void group_save(struct group *g, multicast_stored_fn *done, void *arg);
+void group_save(struct group *g, void (*then)(const struct storing *v, int error), uint64_t serial);      /* then may be NULL */
 void group_save_soon(struct group *g);
 bool group_up(struct group *g);                         /* tries to open the sender when it is not */
 void group_down(struct group *g, int error);

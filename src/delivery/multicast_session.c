@@ -431,17 +431,10 @@ static void hash_slice(struct session *s)
 
 /* ---- a number of its own, stored before it is used ---- */
 
-struct numbering {
-	struct multicast *d;
-	uint64_t serial;
-};
-
-static void on_numbered(void *arg, int error)
+static void on_numbered(const struct storing *v, int error)
 {
-	struct numbering *n = arg;
-	struct session *s = session_serial(n->d, n->serial);
+	struct session *s = session_serial(v->d, v->serial);
 
-	free(n);
 	if (!s)
 		return;
 	if (error < 0) {
@@ -454,7 +447,6 @@ static void on_numbered(void *arg, int error)
 static void number(struct session *s)
 {
 	struct group *g = s->group;
-	struct numbering *n;
 	struct session *o;
 	uint8_t live[32] = { 0 };
 
@@ -469,9 +461,7 @@ static void number(struct session *s)
 	g->counter = mcast_sid_counter(&s->c.sid);
 	s->stage = SESSION_NUMBERING;
 	loop_timer_set(s->timer, -1);
-	n = NEW(struct numbering);
-	*n = (struct numbering){ s->d, s->serial };
-	group_save(g, on_numbered, n);
+	group_save(g, on_numbered, s->serial);
 }
 
 /* ---- what mcast_session asks for ---- */
@@ -523,12 +513,6 @@ static void op_pull(void *ctx, unsigned member, const char *device)
 
 /* ---- snapshots ---- */
 
-struct saving {
-	struct multicast *d;
-	uint64_t serial;
-	uint32_t token;
-};
-
 static void save(struct session *s);
 
 static void on_save_again(void *ctx)
@@ -536,13 +520,11 @@ static void on_save_again(void *ctx)
 	save(ctx);
 }
 
-static void on_saved(void *arg, int error)
+static void on_saved(const struct storing *v, int error)
 {
-	struct saving *v = arg;
 	struct session *s = session_serial(v->d, v->serial);
 	uint32_t token = v->token;
 
-	free(v);
 	if (!s || !s->m)
 		return;
 	if (error < 0) {
@@ -563,11 +545,12 @@ static void save(struct session *s)
 	const struct multicast_store *st = &s->d->c.store;
 	struct multicast_session_record r = { .sid = s->c.sid, .manifest = s->manifest, .image = s->image.digest,
 					      .snapshot = buf_span(&s->unsaved) };
-	struct saving *v = NEW(struct saving);
+	struct storing *v = storing_new(s->d, on_saved);
 
-	*v = (struct saving){ s->d, s->serial, s->token };
+	v->serial = s->serial;
+	v->token = s->token;
 	memcpy(r.group, s->group->c.name, sizeof(r.group));
-	st->save_session(st->ctx, &r, on_saved, v);
+	st->save_session(st->ctx, &r, storing_done, v);
 }
 
 static void op_persist(void *ctx, struct span snapshot, uint32_t token)
