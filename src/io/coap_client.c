@@ -55,6 +55,24 @@ static void bury(void *ctx)
 	c->grave = NULL;
 }
 
+/* libcoap arms its timer at the end of a turn only. A session that was just opened has had none, so its first hello
+ * would never be sent again; and a time that passes while the timer is being set leaves it unset. So we look ourselves:
+ * soon after a session was opened, when libcoap says, and not long after any turn. */
+static void on_turn(void *ctx)
+{
+	struct coap_client *c = ctx;
+	coap_tick_t now;
+	unsigned ms;
+
+	coap_ticks(&now);
+	c->turning = true;
+	ms = coap_io_prepare_epoll(c->ctx, now);
+	c->turning = false;
+	bury(c);
+	if (ms > 0)
+		loop_timer_set(c->turn, ms < CLIENT_TURN_MS_MIN ? CLIENT_TURN_MS_MIN : ms);
+}
+
 static void on_readable(void *ctx, int fd, unsigned what)
 {
 	struct coap_client *c = ctx;
@@ -67,6 +85,8 @@ static void on_readable(void *ctx, int fd, unsigned what)
 	coap_io_do_epoll(c->ctx, ev, (size_t)n);
 	c->turning = false;
 	bury(c);
+	if (!loop_timer_armed(c->turn))
+		loop_timer_set(c->turn, CLIENT_TURN_MS);
 }
 
 struct coap_client *coap_client_new(struct loop *l)
@@ -88,6 +108,7 @@ struct coap_client *coap_client_new(struct loop *l)
 	serve_setup(c->ctx);
 	c->io = loop_io_new(l, coap_context_get_coap_fd(c->ctx), LOOP_READ, on_readable, c);
 	c->bury = loop_timer_new(l, bury, c);
+	c->turn = loop_timer_new(l, on_turn, c);
 	return c;
 }
 
@@ -100,6 +121,7 @@ struct coap_client *coap_client_free(struct coap_client *c)
 	bury(c);
 	loop_io_free(c->io);
 	loop_timer_free(c->bury);
+	loop_timer_free(c->turn);
 	coap_free_context(c->ctx);
 	free(c);
 	return NULL;
@@ -210,6 +232,8 @@ int coap_session_open(struct coap_client *c, const struct coap_session_config *q
 	if (loss > 0)
 		lose_some(s, hint);
 	DL_APPEND(c->sessions, s);
+	if (u.secure)
+		loop_timer_set(c->turn, CLIENT_TURN_MS_MIN);
 	*ret = s;
 	return 0;
 }

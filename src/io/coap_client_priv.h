@@ -16,6 +16,7 @@ enum {
 	CLIENT_ECHO_BYTES_MAX = 40,
 	CLIENT_TOKEN_BYTES = 8,
 	CLIENT_LOCATION_BYTES_MAX = 512,
+	CLIENT_TURN_MS = 1000, CLIENT_TURN_MS_MIN = 10,
 	CLIENT_UDP_MTU = 1472, CLIENT_DTLS_MTU = 1232,
 };
 
@@ -23,7 +24,7 @@ struct coap_client {
 	struct loop *loop;
 	coap_context_t *ctx;
 	struct loop_io *io;
-	struct loop_timer *bury;
+	struct loop_timer *bury, *turn;
 	bool turning;                          /* inside libcoap */
 	struct coap_session *sessions, *grave;
 	uint64_t tokens;

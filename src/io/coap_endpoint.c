@@ -285,7 +285,11 @@ static void on_sweep(void *ctx)
 {
 	struct coap_endpoint *e = ctx;
 	struct mono now = mono_now();
+	coap_tick_t ticks;
 
+	/* A time that passes while libcoap sets its timer leaves it unset; here it is set again. */
+	coap_ticks(&ticks);
+	(void)coap_io_prepare_epoll(e->ctx, ticks);
 	assemblies_expire(e, now);
 	observers_sweep(e, now);
 	endpoint_sweep_probes(e, now);

@@ -137,6 +137,76 @@ static void a_forged_hello_does_not_put_a_node_out(void **state)
 	node_close(&n);
 }
 
+/* ---- our own client, over a line that loses a datagram ---- */
+
+struct line {
+	int client, server;                    /* the client's far end; connected to the endpoint */
+	struct sockaddr_in from;
+	unsigned n, lost;
+};
+
+static void line_open(struct line *l, const struct fixture *f, char uri[static 64], unsigned lost)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t n = sizeof(a);
+
+	*l = (struct line){ .client = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), .server = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), .lost = lost };
+	assert_int_equal(bind(l->client, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(getsockname(l->client, (struct sockaddr *)&a, &n), 0);
+	(void)snprintf(uri, 64, "coaps://127.0.0.1:%u", ntohs(a.sin_port));
+	a.sin_port = htons((uint16_t)atoi(strrchr(f->secure, ':') + 1));
+	assert_int_equal(connect(l->server, (struct sockaddr *)&a, sizeof(a)), 0);
+}
+
+static void line_turn(struct line *l)
+{
+	socklen_t n_from = sizeof(l->from);
+	uint8_t b[2000];
+	ssize_t n;
+
+	while ((n = recvfrom(l->client, b, sizeof(b), MSG_DONTWAIT, (struct sockaddr *)&l->from, &n_from)) > 0)
+		if (l->n++ != l->lost)
+			assert_int_equal(send(l->server, b, (size_t)n, 0), n);
+	while ((n = recv(l->server, b, sizeof(b), MSG_DONTWAIT)) > 0)
+		if (l->n++ != l->lost)
+			assert_int_equal(sendto(l->client, b, (size_t)n, 0, (struct sockaddr *)&l->from, sizeof(l->from)), n);
+}
+
+/* Whichever datagram of the handshake is lost, the first among them: it is sent again in a second or two. */
+static void a_handshake_survives_the_loss_of_each_datagram(void **state)
+{
+	struct fixture *f = *state;
+	struct coap_call_request q = a_get("secret");
+	unsigned handshake = 0;
+
+	for (unsigned lost = 0; lost <= handshake; lost++) {
+		struct coap_session_config c = { .psk_identity = "node-5", .psk_key = span_str("node-5") };
+		struct mono start = mono_now();
+		struct coap_session *s;
+		unsigned before = f->n_got;
+		struct line l;
+		char uri[64];
+
+		line_open(&l, f, uri, lost ? lost - 1 : UINT32_MAX); /* none at first, to count them */
+		c.uri = uri;
+		assert_int_equal(coap_session_open(f->client, &c, &s), 0);
+		assert_int_equal(coap_call(s, &q, on_answer, f, NULL), 0);
+		while (f->n_got == before && mono_diff_ms(mono_now(), start) < 10000) {
+			(void)loop_run_for(f->loop, 5);
+			line_turn(&l);
+		}
+		assert_int_equal(f->n_got, before + 1);
+		assert_int_equal(f->got.code, COAP_205_CONTENT);
+		if (lost == 0)
+			handshake = l.n;
+		coap_session_close(s);
+		(void)loop_run_for(f->loop, 5);
+		close(l.client);
+		close(l.server);
+	}
+	assert_in_range(handshake, 7, 16);
+}
+
 /* ---- certificates ---- */
 
 struct issued {
@@ -293,6 +363,7 @@ int main(void)
 		fixture_test(a_certificate_is_an_identity),
 		fixture_test(a_node_that_restarts_on_its_port_is_let_in_again),
 		fixture_test(a_forged_hello_does_not_put_a_node_out),
+		fixture_test(a_handshake_survives_the_loss_of_each_datagram),
 	};
 	return cmocka_run_group_tests_name("io/coap_dtls", tests, NULL, NULL);
 }
