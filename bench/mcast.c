@@ -3,7 +3,7 @@
  *
  *   mcast [--seeds N] [--only TEXT] [--json]     the figures, each with its target; 1 when one is missed
  *   mcast --try [--nodes N] [--loss P] [--burst B] [--bad N:P] [--kib S] [--k K] [--seed S] [--seeds N] [--trace] [--invited]
- *              [--sleepers N] [--sleep-ms T]     one cell, to look into it */
+ *              [--sleepers N] [--sleep-ms T] [--link-retries N]     one cell, to look into it */
 #include <getopt.h>
 #include <math.h>
 #include <stdio.h>
@@ -12,7 +12,7 @@
 
 #include "mcast_cell.h"
 
-enum { SEEDS = 20 };
+enum { SEEDS = 20, FIGURES_MAX = 6 };
 
 struct figure {
 	const char *name;
@@ -27,7 +27,7 @@ struct scene {
 	double loss, burst;
 	unsigned n_bad;                        /* so many of them lose bad_loss */
 	double bad_loss;
-	struct figure figures[4];
+	struct figure figures[FIGURES_MAX];
 };
 
 static double of_ratio(const struct mcast_cell_result *r) { return r->ratio; }
@@ -35,12 +35,14 @@ static double of_ratio_bursty(const struct mcast_cell_result *r) { return r->rat
 static double of_control(const struct mcast_cell_result *r) { return (double)r->control; }
 static double of_listened(const struct mcast_cell_result *r) { return r->listened; }
 static double of_unicast(const struct mcast_cell_result *r) { return r->unicast / (r->ratio * r->bound); }
+static double of_unicast_retried(const struct mcast_cell_result *r) { return r->unicast_retried / (r->ratio * r->bound); }
 
 #define RATIO(most_) { "frames over the bound", most_, false, of_ratio }
 
 static const struct scene scenes[] = {
 	{ "N=100 p=10 % 128 KiB", 100, 128, 512, 0.1, 0, 0, 0, { RATIO(1.06), { "control frames", 70, false, of_control },
-	  { "radio on, frames over F", 1.13, false, of_listened }, { "unicast over multicast", 190, true, of_unicast } } },
+	  { "radio on, frames over F", 1.13, false, of_listened }, { "unicast over multicast", 190, true, of_unicast },
+	  { "unicast with retries of the link over multicast", 0, true, of_unicast_retried } } },
 	{ "N=100 p=10 % 32 KiB", 100, 32, 512, 0.1, 0, 0, 0, { RATIO(1.06) } },
 	{ "N=100 p=10 % 512 KiB", 100, 512, 512, 0.1, 0, 0, 0, { RATIO(1.05) } },
 	{ "N=1000 p=10 % 128 KiB", 1000, 128, 512, 0.1, 0, 0, 0, { RATIO(1.08) } },
@@ -82,6 +84,19 @@ static double deviation(const double *v, unsigned n)
 	return n > 1 ? sqrt(sum / (n - 1)) : 0;
 }
 
+static void print_row(const char *scene, const struct figure *fig, double m, double sd, double with_setup, bool held)
+{
+	int digits = m < 10 ? 4 : 1;
+
+	printf("| %s | %s | ", scene, fig->name);
+	if (fig->target > 0)
+		printf("%s %g", fig->at_least ? ">=" : "<=", fig->target);
+	printf(" | %.*f | %.*f | ", digits, m, digits, sd);
+	if (with_setup > 0)
+		printf("%.3f", with_setup);
+	printf(" | %s |\n", fig->target > 0 ? held ? "held" : "missed" : "");
+}
+
 static bool print_scene(const struct scene *s, const struct mcast_cell_result *r, unsigned n, bool json)
 {
 	bool held = true;
@@ -91,7 +106,7 @@ static bool print_scene(const struct scene *s, const struct mcast_cell_result *r
 		abort();
 	for (unsigned i = 0; i < n; i++)
 		setup[i] = r[i].ratio_with_setup;
-	for (unsigned f = 0; f < 4 && s->figures[f].name; f++) {
+	for (unsigned f = 0; f < FIGURES_MAX && s->figures[f].name; f++) {
 		const struct figure *fig = &s->figures[f];
 
 		for (unsigned i = 0; i < n; i++)
@@ -105,8 +120,7 @@ static bool print_scene(const struct scene *s, const struct mcast_cell_result *r
 			       "\"runs\": %u, \"held\": %s, \"with_setup\": %.4g}\n", s->name, fig->name, fig->target,
 			       fig->at_least ? "true" : "false", m, deviation(v, n), n, ok ? "true" : "false", mean(setup, n));
 		else
-			printf("| %s | %s | %s %g | %.*f | %.*f | %s |\n", s->name, fig->name, fig->at_least ? ">=" : "<=", fig->target,
-			       m < 10 ? 4 : 1, m, m < 10 ? 4 : 1, deviation(v, n), ok ? "held" : "missed");
+			print_row(s->name, fig, m, deviation(v, n), f ? 0 : mean(setup, n), ok);
 		fflush(stdout);
 	}
 	free(v);
@@ -122,7 +136,7 @@ static bool run_scenes(unsigned seeds, const char *only, bool json)
 	if (!r)
 		abort();
 	if (!json)
-		printf("| cell | figure | target | mean of %u runs | sd | |\n|---|---|---|---|---|---|\n", seeds);
+		printf("| cell | figure | target | mean of %u runs | sd | with setup | |\n|---|---|---|---|---|---|---|\n", seeds);
 	for (size_t i = 0; i < sizeof(scenes) / sizeof(scenes[0]); i++) {
 		if (!strstr(scenes[i].name, only))
 			continue;
@@ -175,7 +189,7 @@ static bool run_try(struct mcast_cell_config *c, unsigned seeds)
 }
 
 enum { OPT_SEEDS = 1, OPT_ONLY, OPT_JSON, OPT_TRY, OPT_NODES, OPT_LOSS, OPT_BURST, OPT_BAD, OPT_KIB, OPT_K, OPT_SEED, OPT_TRACE, OPT_INVITED,
-       OPT_SLEEPERS, OPT_SLEEP_MS };
+       OPT_SLEEPERS, OPT_SLEEP_MS, OPT_RETRIES };
 
 static const struct option options[] = {
 	{ "seeds", required_argument, NULL, OPT_SEEDS }, { "only", required_argument, NULL, OPT_ONLY }, { "json", no_argument, NULL, OPT_JSON },
@@ -183,7 +197,7 @@ static const struct option options[] = {
 	{ "burst", required_argument, NULL, OPT_BURST }, { "bad", required_argument, NULL, OPT_BAD }, { "kib", required_argument, NULL, OPT_KIB },
 	{ "k", required_argument, NULL, OPT_K }, { "seed", required_argument, NULL, OPT_SEED }, { "trace", no_argument, NULL, OPT_TRACE },
 	{ "invited", no_argument, NULL, OPT_INVITED }, { "sleepers", required_argument, NULL, OPT_SLEEPERS },
-	{ "sleep-ms", required_argument, NULL, OPT_SLEEP_MS }, { 0 },
+	{ "sleep-ms", required_argument, NULL, OPT_SLEEP_MS }, { "link-retries", required_argument, NULL, OPT_RETRIES }, { 0 },
 };
 
 struct asked {
@@ -215,6 +229,7 @@ static bool take(struct asked *a, int opt, const char *value)
 	case OPT_INVITED: c->invited = true; break;
 	case OPT_SLEEPERS: c->sleepers = (unsigned)atoi(value); break;
 	case OPT_SLEEP_MS: c->sleep_ms = (uint32_t)atoi(value); break;
+	case OPT_RETRIES: c->link_retries = (unsigned)atoi(value); break;
 	default: return false;
 	}
 	return true;

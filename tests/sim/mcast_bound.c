@@ -50,14 +50,14 @@ double mcast_bound_bursty(const struct mcast_class *classes, unsigned n, unsigne
 	return sum / draws;
 }
 
-double mcast_unicast_frames(const struct mcast_class *classes, unsigned n, unsigned fragments)
+double mcast_unicast_frames(const struct mcast_class *classes, unsigned n, unsigned fragments, bool link_retries)
 {
 	double sum = 0;
 
 	for (unsigned i = 0; i < n; i++) {
 		double q = 1 - classes[i].loss;
 
-		sum += classes[i].n * (1 / (q * q) + 1 / q) * fragments;
+		sum += classes[i].n * (link_retries ? 2 / q : 1 / (q * q) + 1 / q) * fragments;
 	}
 	return sum;
 }

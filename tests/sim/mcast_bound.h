@@ -6,6 +6,7 @@
  * For losses in bursts the same mean is taken from seeded draws of the channel (no closed form is worth it); it is larger than the
  * bound of independent losses of the same mean, as the worst of N receivers is worse off. Pure. */
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
 
 struct mcast_class {                           /* receivers alike */
@@ -19,6 +20,6 @@ enum { MCAST_CLASSES_MAX = 4, MCAST_BOUND_DRAWS = 200 };
 double mcast_bound(const struct mcast_class *classes, unsigned n, unsigned fragments);
 /* The same with the bursts, by draws. */
 double mcast_bound_bursty(const struct mcast_class *classes, unsigned n, unsigned fragments, unsigned draws);
-/* Unicast, stop and wait, a CoAP exchange of two frames a fragment without retries of the link: requests go out until an answer
- * came (1/(1-p)^2), and each request heard is answered (1/(1-p)). */
-double mcast_unicast_frames(const struct mcast_class *classes, unsigned n, unsigned fragments);
+/* Unicast, stop and wait, a CoAP exchange of two frames a fragment. Without retries of the link, requests go out until an answer
+ * came (1/(1-p)^2), and each request heard is answered (1/(1-p)); with them, each frame goes out until it is heard (2/(1-p)). */
+double mcast_unicast_frames(const struct mcast_class *classes, unsigned n, unsigned fragments, bool link_retries);

@@ -10,7 +10,7 @@ enum { HOUR_MS = 3600 * 1000, GID = 1, SESSION_COUNTER = 7 };
 void mcast_cell_defaults(struct mcast_cell_config *c)
 {
 	*c = (struct mcast_cell_config){ .object_bytes = 128 * 1024, .z = MCAST_Z_DEFAULT, .k = MCAST_K_DEFAULT, .log2_e = MCAST_LOG2_E_DEFAULT,
-		.alg = 1, .pace_ms = 50, .heartbeat_ms = HOUR_MS / 6, .baseline_permille = UINT16_MAX, .sleep_ms = 20000,
+		.alg = 1, .pace_ms = 50, .link_retries = 3, .heartbeat_ms = HOUR_MS / 6, .baseline_permille = UINT16_MAX, .sleep_ms = 20000,
 		.classes = { { 100, 0.1, 0 } }, .n_classes = 1, .horizon_ms = 48LL * HOUR_MS };
 	mcast_tuning_default(&c->tuning);
 	mcast_link_profile(MCAST_LINK_802154, 0, &c->link);
@@ -202,7 +202,8 @@ static void bounds(struct cell *cell)
 		bursty |= c->classes[i].burst > 0;
 	r->bound = mcast_bound(c->classes, c->n_classes, cell->geo.n_fragments);
 	r->bound_bursty = bursty ? mcast_bound_bursty(c->classes, c->n_classes, cell->geo.n_fragments, MCAST_BOUND_DRAWS) : r->bound;
-	r->unicast = mcast_unicast_frames(c->classes, c->n_classes, cell->geo.n_fragments);
+	r->unicast = mcast_unicast_frames(c->classes, c->n_classes, cell->geo.n_fragments, false);
+	r->unicast_retried = mcast_unicast_frames(c->classes, c->n_classes, cell->geo.n_fragments, true);
 	r->ratio = (double)data / r->bound;
 	r->ratio_bursty = (double)data / r->bound_bursty;
 	r->ratio_with_setup = (double)(data + r->setup + r->descriptor) / r->bound;

@@ -2,9 +2,9 @@
  * (delivery/mcast_session) and the nodes' own receiver (node/mcast_receiver), with a lossy air between them (mcast_air.h).
  *
  * What the air costs (802.15.4, Z = 64): a multicast frame is one frame. A unicast message is one frame for each 64 bytes of its
- * body, at least one; it is lost when one of its frames is; there are no retries of the link, but CoAP's own for CON (4, from 2 s
- * on, doubled). So a report costs 1 frame, a setup 3 and its ack 1, a block of 64 bytes 1 and its answer 1. Reports are NON. A node
- * tells with its next routine message (heartbeat_ms) that it holds the object, which costs nothing here, as it is sent anyway.
+ * body, at least one; the link sends each again when it was not heard (3 times, each time counted), and the message is lost when one
+ * of its frames is; then CoAP's own retries come for CON (4, from 2 s on, doubled). So a report costs 1 frame, a setup 3 to 5 and its
+ * ack 1, a block of 64 bytes 1 and its answer 1, over 1 - p. Reports are NON. A node tells with its next routine message (heartbeat_ms) that it holds the object, which costs nothing here, as it is sent anyway.
  *
  * Not simulated: collisions, more than one hop, the security of unicast (taken as given: only the node itself sends in its name). */
 #pragma once
@@ -25,6 +25,7 @@ struct mcast_cell_config {
 	uint32_t pace_ms;                      /* 0 = 50 */
 	struct mcast_class classes[MCAST_CLASSES_MAX];
 	unsigned n_classes;
+	unsigned link_retries;                 /* of unicast frames; 0 = none; mcast_cell_defaults(): 3, as 802.15.4 does */
 	bool invited;                          /* the group's key is there already: members are told by ANNOUNCE */
 	uint32_t heartbeat_ms;                 /* 0 = 10 min */
 	uint32_t window_s, window_period_s, window_count;      /* announced windows; 0 = none */
@@ -61,7 +62,8 @@ struct mcast_cell_result {
 
 	unsigned nodes, ready, by_unicast;     /* by_unicast: handed back, served by plain unicast; part of ready */
 	unsigned pulled;                       /* told to pull the rest; part of ready */
-	double bound, bound_bursty, unicast;   /* frames */
+	double bound, bound_bursty;            /* frames */
+	double unicast, unicast_retried;       /* frames of unicast to all, without and with retries of the link */
 	uint64_t sent[MCAST_SENT_KIND_COUNT], sent_total;      /* by multicast */
 	uint64_t reports, setup, descriptor, pull, fallback;   /* frames of unicast messages, both directions */
 	uint64_t foes;                         /* frames of foes: not counted anywhere else */

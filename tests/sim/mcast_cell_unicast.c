@@ -50,15 +50,25 @@ static bool asked_by_gateway(const struct exchange *x)
 	return x->kind == CELL_SETUP || x->kind == CELL_PULL;
 }
 
+/* The link sends a frame again until it is acknowledged, some times; its acknowledgements are not counted and not lost. */
+static bool frame_heard(struct cell_node *n, uint64_t *frames)
+{
+	for (unsigned i = 0; i <= n->cell->c.link_retries; i++) {
+		++*frames;
+		if (mcast_channel_hears(&n->channel) && cell_node_reachable(n))
+			return true;
+	}
+	return false;
+}
+
 bool cell_message_heard(struct cell_node *n, unsigned bytes, uint64_t *frames)
 {
 	unsigned k = bytes > CELL_FRAME_BYTES ? (bytes + CELL_FRAME_BYTES - 1) / CELL_FRAME_BYTES : 1;
 	bool heard = true;
 
-	*frames += k;
 	while (k--)
-		heard &= mcast_channel_hears(&n->channel);
-	return heard && cell_node_reachable(n);
+		heard &= frame_heard(n, frames);
+	return heard;
 }
 
 static uint64_t *frames_of(const struct exchange *x)
