@@ -426,7 +426,7 @@ static int add_row(struct mcast_receiver *r, unsigned id, bool is_replay)
 	unsigned g = (unsigned)r->open;
 	uint8_t *b = r->b + MCR_HEADER_BYTES;
 
-	for (unsigned j = 0; j < r->n_idx; j++) {
+	for (unsigned j = 0; j < r->n_idx && j < MCR_L; j++) {
 		if (!bit_get(r->v, j))
 			continue;
 		if (r->slot_of[j] == NO_SLOT) {
