@@ -187,6 +187,31 @@ const char *api_after(struct api_call *c)
 	return after && after[0] ? after : NULL;
 }
 
+struct api_deed api_deed_begin(struct api_call *c, const char *kind, const char *action)
+{
+	struct api_deed d = { .admin = c->admin, .kind = kind, .action = action };
+
+	memcpy(d.subject, c->param[0], sizeof(d.subject));
+	memcpy(d.who, c->who, sizeof(d.who));
+	db_begin(c->admin->c.db);
+	return d;
+}
+
+void api_deed_end(struct api_deed *d, bool done)
+{
+	_cleanup_buf_ struct buf b = { 0 };
+	struct json_out o = json_writer(&b);
+
+	if (done) {
+		json_open_object(&o, NULL);
+		json_str(&o, "action", d->action);
+		json_str(&o, "by", d->who);
+		json_close_object(&o);
+		audit_log_append(d->admin->c.audit, wall_now(), d->kind, d->subject, buf_span(&b), NULL, NULL);
+	}
+	db_end(d->admin->c.db);
+}
+
 void api_list_begin(struct api_call *c, struct api_list *l)
 {
 	*l = (struct api_list){ .limit = c->limit };

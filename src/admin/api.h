@@ -67,6 +67,16 @@ void api_reply_problem(struct api_call *c, int status, const char *fmt, ...) __a
 /* done callback of a store write that answers 200 {"ok":true} or 503. ctx is the call. */
 void api_reply_stored(void *ctx, int error);
 
+/* What a person does goes into the audit log with who did it, committed as one with what is stored in between. The call may
+ * have been answered by then. */
+struct api_deed {
+	struct admin *admin;
+	const char *kind, *action;             /* "device", "enrol" */
+	char subject[API_PARAM_BYTES], who[API_WHO_BYTES];
+};
+struct api_deed api_deed_begin(struct api_call *c, const char *kind, const char *action);      /* subject: the call's first parameter */
+void api_deed_end(struct api_deed *d, bool done);      /* false: it was refused, nothing is written */
+
 /* A list answer: {"items":[...],"total":N,"next":ID or null}; every API list has this shape. */
 struct api_list {
 	struct buf b;

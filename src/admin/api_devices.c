@@ -188,7 +188,9 @@ void api_device_put(struct api_call *c)
 		(void)text_copy(d->driver, sizeof(d->driver), SPAN_LIT("coap-pull")); /* fits */
 	d->state = DEVICE_ENROLLED;
 	if (take_device(c, d)) {
+		struct api_deed deed = api_deed_begin(c, "device", "put");
 		int r = devices_put(c->admin->c.devices, d, wall_now(), api_reply_stored, c);
+		api_deed_end(&deed, r >= 0);
 		if (r == -EEXIST)
 			api_reply_problem(c, 409, "the identity \"%.64s\" is another device's", d->identity);
 		else if (r == -ENOSPC)
@@ -201,7 +203,11 @@ void api_device_put(struct api_call *c)
 
 void api_device_delete(struct api_call *c)
 {
-	if (devices_remove(c->admin->c.devices, c->param[0], api_reply_stored, c) < 0)
+	struct api_deed deed = api_deed_begin(c, "device", "remove");
+	int r = devices_remove(c->admin->c.devices, c->param[0], api_reply_stored, c);
+
+	api_deed_end(&deed, r >= 0);
+	if (r < 0)
 		api_reply_problem(c, 404, "no device \"%.70s\"", c->param[0]);
 }
 
@@ -214,7 +220,10 @@ void api_device_state(struct api_call *c)
 		api_reply_problem(c, 400, "give {\"state\": \"enrolled\" | \"quarantined\" | \"retired\"}");
 		return;
 	}
-	if (devices_set_state(c->admin->c.devices, c->param[0], s, wall_now(), api_reply_stored, c) < 0)
+	struct api_deed deed = api_deed_begin(c, "device", device_state_name(s));
+	int r = devices_set_state(c->admin->c.devices, c->param[0], s, wall_now(), api_reply_stored, c);
+	api_deed_end(&deed, r >= 0);
+	if (r < 0)
 		api_reply_problem(c, 404, "no device \"%.70s\"", c->param[0]);
 }
 
@@ -285,7 +294,11 @@ void api_endpoint_show(struct api_call *c)
 /* An endpoint that lives registers again: this is for those that do not, and for their places in the directory. */
 void api_endpoint_delete(struct api_call *c)
 {
-	if (registry_remove(c->admin->c.registry, span_str(c->param[0]), NULL, api_reply_stored, c) < 0)
+	struct api_deed deed = api_deed_begin(c, "registration", "remove");
+	int r = registry_remove(c->admin->c.registry, span_str(c->param[0]), NULL, api_reply_stored, c);
+
+	api_deed_end(&deed, r >= 0);
+	if (r < 0)
 		api_reply_problem(c, 404, "no registration \"%.40s\"", c->param[0]);
 }
 
@@ -385,7 +398,9 @@ void api_credential_put(struct api_call *c)
 	else if (device && (text_copy(k.device, sizeof(k.device), span_str(device)) < 0 || !devices_get(c->admin->c.devices, device)))
 		api_reply_problem(c, 404, "no device \"%.70s\"; enrol it first", device);
 	else {
+		struct api_deed deed = api_deed_begin(c, "credential", "put");
 		int r = devices_credential_put(c->admin->c.devices, &k, api_reply_stored, c);
+		api_deed_end(&deed, r >= 0);
 		if (r < 0)
 			refuse_credential(c, r);
 	}
@@ -400,7 +415,9 @@ void api_credential_delete(struct api_call *c)
 		api_reply_problem(c, 400, "kind: psk or mac");
 		return;
 	}
+	struct api_deed deed = api_deed_begin(c, "credential", "remove");
 	int r = devices_credential_remove(c->admin->c.devices, c->param[0], kind, api_reply_stored, c);
+	api_deed_end(&deed, r >= 0);
 	if (r < 0)
 		refuse_credential(c, r);
 }

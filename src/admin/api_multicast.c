@@ -97,19 +97,6 @@ void api_multicast_groups(struct api_call *c)
 	api_list_end(c, &l, g.n);
 }
 
-/* A person did something: who, and to what. */
-static void audit(struct api_call *c, const char *action, const char *subject)
-{
-	_cleanup_buf_ struct buf b = { 0 };
-	struct json_out o = json_writer(&b);
-
-	json_open_object(&o, NULL);
-	json_str(&o, "action", action);
-	json_str(&o, "by", c->who);
-	json_close_object(&o);
-	audit_log_append(c->admin->c.audit, wall_now(), "multicast", subject, buf_span(&b), NULL, NULL);
-}
-
 static void reply_started(struct api_call *c)
 {
 	struct buf b = { 0 };
@@ -122,12 +109,13 @@ void api_multicast_rekey(struct api_call *c)
 {
 	if (!driver_or_404(c))
 		return;
+	struct api_deed deed = api_deed_begin(c, "multicast", "rekey");
 	int r = multicast_rekey(c->admin->c.multicast, c->param[0]);
+	api_deed_end(&deed, r == 0);
 	if (r < 0) {
 		api_reply_problem(c, r == -ENOENT ? 404 : 503, r == -ENOENT ? "no multicast group \"%.40s\"" : "group %.40s gets no new key now", c->param[0]);
 		return;
 	}
-	audit(c, "rekey", c->param[0]);
 	reply_started(c);
 }
 
@@ -342,13 +330,14 @@ static void session_act(struct api_call *c, int (*act)(struct delivery_driver *,
 
 	if (!driver_or_404(c) || sid_of(c, &sid) < 0)
 		return;
+	struct api_deed deed = api_deed_begin(c, "multicast", action);
 	int r = act(c->admin->c.multicast, &sid);
+	api_deed_end(&deed, r == 0);
 	if (r == -ENOENT) {
 		api_reply_problem(c, 404, "no multicast session \"%.40s\"", c->param[0]);
 	} else if (r < 0) {
 		api_reply_problem(c, 409, "the session is %s already, or has ended", done);
 	} else {
-		audit(c, action, c->param[0]);
 		reply_started(c);
 	}
 }

@@ -443,6 +443,46 @@ static void why_not_tells_every_rule(void **state)
 	place_assert_problem(place_ask(p, HTTP_GET, "why-not", "device=node-0&update=a1a1a1", NULL), 409, "more digits");
 }
 
+static bool is_audited(struct place *p, const char *subject, const char *kind, const char *action)
+{
+	char query[80];
+
+	(void)snprintf(query, sizeof(query), "subject=%s", subject);
+	db_flush(p->db);
+	assert_int_equal(place_get(p, "audit", query), 200);
+	for (size_t i = 0; i < json_n(json_get(p->answer.root, "items")); i++) {
+		const struct json_value *entry = json_get(json_at(json_get(p->answer.root, "items"), i), "entry");
+		const struct json_value *data = json_get(entry, "data");
+		if (strcmp(json_get_str(entry, "kind"), kind) == 0 && data && strcmp(json_get_str(data, "action"), action) == 0)
+			return strcmp(json_get_str(data, "by"), "tester") == 0;
+	}
+	return false;
+}
+
+static void what_people_change_is_audited_with_who_did_it(void **state)
+{
+	struct place *p = *state;
+	char path[80];
+
+	place_add_device(p, "lamp");
+	(void)snprintf(path, sizeof(path), "%s", place_add_endpoint(p, "lamp"));
+	assert_int_equal(place_ask(p, HTTP_POST, "devices/lamp/state", NULL, "{\"state\":\"quarantined\"}")->status, 200);
+	assert_true(is_audited(p, "lamp", "device", "quarantined"));
+	place_assert_problem(place_ask(p, HTTP_POST, "devices/nobody/state", NULL, "{\"state\":\"retired\"}"), 404, "no device");
+	assert_false(is_audited(p, "nobody", "device", "retired"));
+	assert_int_equal(place_ask(p, HTTP_PUT, "credentials/key-1", NULL, "{\"secret_hex\":\"000102030405060708090a0b0c0d0e0f\",\"kind\":\"psk\",\"roles\":[\"viewer\"]}")->status, 200);
+	assert_true(is_audited(p, "key-1", "credential", "put"));
+	assert_null(strstr(buf_str(&p->answer.body), "0001020304"));
+	assert_int_equal(place_ask(p, HTTP_DELETE, "credentials/key-1", "kind=psk", NULL)->status, 200);
+	assert_true(is_audited(p, "key-1", "credential", "remove"));
+	char route[100];
+	(void)snprintf(route, sizeof(route), "endpoints/%s", path);
+	assert_int_equal(place_ask(p, HTTP_DELETE, route, NULL, NULL)->status, 200);
+	assert_true(is_audited(p, path, "registration", "remove"));
+	assert_int_equal(place_ask(p, HTTP_DELETE, "devices/lamp", NULL, NULL)->status, 200);
+	assert_true(is_audited(p, "lamp", "device", "remove"));
+}
+
 static void a_verdict_is_given_as_it_was_stored(void **state)
 {
 	struct place *p = *state;
@@ -516,6 +556,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(secrets_go_in_and_never_out, setup, teardown),
 		cmocka_unit_test_setup_teardown(decisions_are_answered_once_they_are_kept, setup, teardown),
 		cmocka_unit_test_setup_teardown(why_not_tells_every_rule, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_people_change_is_audited_with_who_did_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_verdict_is_given_as_it_was_stored, setup, teardown),
 		cmocka_unit_test_setup_teardown(health_is_503_with_what_is_not_well, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_log_is_proven_to_whoever_asks, setup, teardown),
