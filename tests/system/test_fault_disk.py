@@ -338,7 +338,8 @@ def test_a_damaged_database_is_set_aside(site, how):
         assert "was damaged" in site.daemon.log_text()
         assert glob.glob(path + ".corrupt-*")
     site.vendor.publish(3)
-    lib.wait_for(lambda: any(e["endpoint"] == "node" for e in site.daemon.items("endpoints")), "the node registers again", 150)
+    lib.wait_for(lambda: any(e["endpoint"] == "node" for e in site.daemon.items("endpoints")), "the node registers again",
+                 90)  # it asks again after a minute and a tenth
     node.wait_sequence(3)
     site.daemon.restart()
     assert site.daemon.updates(sequence=3)
