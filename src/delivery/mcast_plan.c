@@ -56,7 +56,7 @@ unsigned mcast_plan_k(const struct mcast_plan_size *in)
 
 unsigned mcast_plan_sample(uint32_t n_fragments, unsigned n_members, unsigned least, unsigned most)
 {
-	unsigned s = n_fragments / 50 < least ? least : n_fragments / 50 > most ? most : n_fragments / 50;
+	unsigned s = n_fragments / 100 < least ? least : n_fragments / 100 > most ? most : n_fragments / 100;
 
 	return s < n_members ? s : n_members;
 }

@@ -30,6 +30,7 @@ unsigned mcast_plan_k(const struct mcast_plan_size *in);
 
 /* ---- C6.3: sample and estimate ---- */
 
+/* s: one answer for 100 fragments. Two, as first specified, say nothing more about the loss and cost a percent of the air. */
 unsigned mcast_plan_sample(uint32_t n_fragments, unsigned n_members, unsigned least, unsigned most);   /* s */
 uint8_t mcast_plan_prob(unsigned n_expected, unsigned n_members);      /* STATUS prob: (prob + 1) / 256 */
 unsigned mcast_plan_slots(unsigned n_expected);                        /* W */
