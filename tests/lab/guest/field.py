@@ -4,6 +4,7 @@ The kernel counts the frames: what a radio sent is what its interface sent, and 
 frames were on the air, and nobody heard them)."""
 import json
 import os
+import shutil
 import subprocess
 import time
 
@@ -129,9 +130,10 @@ class Field:
             assert n.installed() == {n.ep: image}, f"{n.ep} has another image"
 
     def stop(self):
-        for n in self.nodes:
-            n.kill9()
-        self.gateway.kill9()
+        for thing in [*self.nodes, self.gateway]:
+            thing.kill9()
+            name = os.path.basename(os.path.dirname(thing.log_file))
+            shutil.copy(thing.log_file, os.path.join(os.environ["LAB_OUT"], name + ".log"))
 
     def logs(self):
         """The ends of the logs, for a test that failed."""

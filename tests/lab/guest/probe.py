@@ -43,7 +43,7 @@ def sockets():
 
 
 def files():
-    for path in ("/etc/probe", "/usr/bin/probe", "/usr/lib/probe", "/var/lib/probe", "/var/log/probe", "/root/probe", "/home/probe", "/boot/probe",
+    for path in ("/etc/probe", "/usr/bin/probe", "/usr/lib/probe", "/var/lib/probe", "/var/log/probe", "/root" + "/probe", "/home/probe", "/boot/probe",
                  "/run/probe", "/etc/dormouse/probe", "/sys/fs/cgroup/probe", "/dev/probe"):
         tries["write-" + path[1:].replace("/", "-")] = lambda p=path: write(p)
     for path in ("/etc/shadow", "/etc/dormouse/secret", "/dev/vda", "/dev/mem", "/dev/kmsg", "/proc/kmsg", "/proc/kallsyms", "/proc/1/environ",
