@@ -374,7 +374,8 @@ static enum mcast_step run_unicast(struct mcast_session *s)
 	return MCAST_STEP_MOVED;
 }
 
-/* Members that nobody heard of since may still lack something: they are told to pull, which costs a whole one little. */
+/* Members that spoke once and were not heard of since may still lack something: they are told to pull only that. Who never
+ * said a word is handed back. */
 static enum mcast_step run_lazy(struct mcast_session *s)
 {
 	struct mono end = mono_add_ms(s->phase_since, s->cfg.tuning.lazy_ms);
@@ -384,8 +385,14 @@ static enum mcast_step run_lazy(struct mcast_session *s)
 			mcast_wake(s, end);
 			return MCAST_STEP_WAIT;
 		}
-		for (unsigned i = 0; i < s->n_members; i++)
-			mcast_member_pull(s, i, MCAST_WHY_NEVER_HEARD);
+		for (unsigned i = 0; i < s->n_members; i++) {
+			enum mcast_member_state st = s->members[i].state;
+
+			if (s->members[i].n_reports > 0)
+				mcast_member_pull(s, i, MCAST_WHY_NEVER_HEARD);
+			else if (st == MCAST_MEMBER_JOINED || st == MCAST_MEMBER_INVITED)
+				mcast_member_set(s, i, MCAST_MEMBER_FAILED, MCAST_WHY_NEVER_HEARD);
+		}
 		mcast_member_run(s);
 	}
 	if (mcast_member_setups_open(s) || s->n_state[MCAST_MEMBER_PULLING] > 0)

@@ -55,7 +55,7 @@ struct mcast_tuning {
 	uint32_t setup_wait_ms;                        /* SETUP ends so long after its begin, or the last ack, although members are open; 5 min */
 	uint32_t invite_wait_ms;                       /* after ANNOUNCE, for invited members to join; and slot_ms for each member; 30 s */
 	uint32_t pull_timeout_ms;                      /* a straggler that was told to pull and neither asks nor is READY; 10 min */
-	uint32_t lazy_ms;                              /* after the end, until members nobody heard of are told to pull; 30 min */
+	uint32_t lazy_ms;                              /* after the end, until members not heard of are told to pull or handed back; 30 min */
 	uint32_t lifetime_ms;                          /* 7 d */
 };
 
@@ -133,7 +133,7 @@ enum mcast_member_why {                                /* of a change; also the 
 	MCAST_WHY_NO_PROGRESS,                         /* pulling: reports deficits although the rows sent suffice */
 	MCAST_WHY_LIED,                                /* pulling: reports that cannot be true */
 	MCAST_WHY_DIGEST,                              /* pulling: generations that do not match their digests, again and again */
-	MCAST_WHY_NEVER_HEARD,                         /* pulling: not a word until the end, nor after it */
+	MCAST_WHY_NEVER_HEARD,                         /* pulling, or failed if it never said a word: not heard of at the end */
 	MCAST_WHY_PULL_TIMEOUT, MCAST_WHY_SESSION_OVER,
 	MCAST_WHY_REMOVED,
 	MCAST_WHY_COUNT,
