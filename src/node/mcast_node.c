@@ -211,6 +211,9 @@ static void op_event(void *ctx, enum mcr_event ev, unsigned arg)
 	case MCR_EV_END:
 		m->end_reason = (int)arg;
 		return;
+	case MCR_EV_STUCK:
+		m->has_bad = true;             /* the few fragments that would help come by unicast */
+		return;
 	case MCR_EV_FAILED:
 	case MCR_EV_FLASH:
 	case MCR_EV_EXPIRED:

@@ -9,6 +9,7 @@ enum {
 	STATUS_ALL = 1, STATUS_ECHO = 2, STATUS_DEFICITS_MAX = 24, STATUS_OLD = 32,
 	ROW_MAX = 8191, N_MAX = 16383, UNIT_ROW = 0x8000,              /* a row's header: parity n, or UNIT_ROW | fragment */
 	OWNER_SHIFT = 10, FROZEN = 0xffff, SPOILED = 0x80, NO_SLOT = 0xff, GEN_STATE = 0x7f,
+	VAIN_ROWS = 16,                                                /* so many by chance: once in 65536 */
 	SAVE_EVERY = 64, CAROUSEL = 3, BAD_PULLS = 3,
 	SNIFF_ROWS = 4,                                                /* a nap while the length of a pass is not known yet */
 	ASK_EVERY_MS = 5 * 60 * 1000, WINDOW_END_MS = 2000, SILENCE_MS = 3000, SILENCE_GAPS = 20,
@@ -477,6 +478,7 @@ static void begin_matrix(struct mcast_receiver *r, unsigned g, const uint8_t *he
 {
 	r->open = (int16_t)g;
 	r->n_idx = r->n_slots = 0;
+	r->n_vain = 0;
 	memset(r->slot_of, NO_SLOT, sizeof(r->slot_of));
 	for (unsigned i = 0; i < gen_m(r, g) && r->n_idx < MCR_L; i++)
 		if (!bit_get(held, i))
@@ -684,8 +686,11 @@ static int take_parity(struct mcast_receiver *r, unsigned g, unsigned n, const u
 		}
 	}
 	ret = add_row(r, n, false);
+	if (ret == 0 && r->n_vain < VAIN_ROWS && ++r->n_vain == VAIN_ROWS)
+		r->ops->event(r->ctx, MCR_EV_STUCK, g); /* TS004 has fragments that no row tells apart for long */
 	if (ret <= 0)
 		return ret;
+	r->n_vain = 0;
 	r->stats.n_new++;
 	r->gens[g].rank++;
 	return r->n_slots == r->n_idx ? solve(r) : 0;
@@ -958,11 +963,8 @@ bool mcr_is_listening(const struct mcast_receiver *r) { return r->is_listening; 
  * equally long, so the longest one heard tells; while none was heard to its end, naps are short. */
 static void nap_through_parity(struct mcast_receiver *r, unsigned g, unsigned n)
 {
-	uint32_t gap = n > r->base_n ? (r->now - r->base_at) / (n - r->base_n) : 0;
 	unsigned rows = r->learned_rows > n ? r->learned_rows - n : 0, next = g + 1;
 
-	if (gap < r->pace_ms)
-		gap = r->pace_ms;
 	for (; next < r->n_gen && gen_state(r, next) == MCR_SOLVED; next++)
 		rows += r->learned_rows;
 	if (rows == 0 && next < r->n_gen) {    /* the next pass is as long, which leaves us rows to spare */
@@ -970,7 +972,7 @@ static void nap_through_parity(struct mcast_receiver *r, unsigned g, unsigned n)
 		rows = n > d + d / 8 + SNIFF_ROWS ? SNIFF_ROWS + 2 : 0;
 	}
 	if (rows >= 2 + SNIFF_ROWS)
-		nap(r, r->now + (rows - 2) * gap + gap / 2);
+		nap(r, r->now + (rows - 2) * (uint32_t)r->pace_ms + r->pace_ms / 2u);  /* no gap is less than the pace: never too long */
 }
 
 static void follow_parity(struct mcast_receiver *r, unsigned g, unsigned n)
@@ -979,8 +981,6 @@ static void follow_parity(struct mcast_receiver *r, unsigned g, unsigned n)
 		if (r->air_n > r->learned_rows)
 			r->learned_rows = r->air_n;
 		r->air_g = (uint8_t)g;
-		r->base_n = (uint16_t)n;
-		r->base_at = r->now;
 	}
 	r->air_n = (uint16_t)n;
 	if (!r->is_repairing && is_live(r) && gen_state(r, g) == MCR_SOLVED)
@@ -1190,19 +1190,32 @@ bool mcr_frame(struct mcast_receiver *r, const uint8_t *frame, size_t n, uint32_
 
 /* --- unicast (MCD-6) --------------------------------------------------------------------------- */
 
-bool mcr_missing(const struct mcast_receiver *r, uint32_t from, uint32_t *ret_off, uint32_t *ret_n)
+/* With the rows at hand, the fragments of columns without a pivot are enough. */
+static bool is_needed(const struct mcast_receiver *r, unsigned g, unsigned i)
+{
+	if (bit_get(r->map + map_at(r, g), i))
+		return false;
+	for (unsigned j = 0; r->open == (int)g && j < r->n_idx; j++)
+		if (r->idx[j] == i)
+			return r->slot_of[j] == NO_SLOT;
+	return true;
+}
+
+bool mcr_missing(struct mcast_receiver *r, uint32_t from, uint32_t *ret_off, uint32_t *ret_n)
 {
 	for (unsigned g = 0; g < r->n_gen; g++) {
 		uint32_t off = gen_offset(r, g), n = 0;
 		if (gen_state(r, g) == MCR_SOLVED || off + gen_bytes(r, g) <= from)
 			continue;
+		if (gen_state(r, g) == MCR_DECODE)
+			(void)open_generation(r, g); /* else more is fetched than needed */
 		for (unsigned i = from > off ? (from - off + r->z - 1) / r->z : 0; i < gen_m(r, g); i++) {
-			bool is_held = bit_get(r->map + map_at(r, g), i);
-			if (is_held && n > 0)
+			bool is_wanted = is_needed(r, g, i);
+			if (!is_wanted && n > 0)
 				break;
-			if (!is_held && n == 0)
+			if (is_wanted && n == 0)
 				*ret_off = off + (uint32_t)i * r->z;
-			n += is_held ? 0 : fragment_bytes(r, g, i);
+			n += is_wanted ? fragment_bytes(r, g, i) : 0;
 		}
 		*ret_n = n;
 		if (n > 0)
@@ -1237,7 +1250,7 @@ static void reset_volatile(struct mcast_receiver *r)
 {
 	r->has_windows = r->is_window_over = r->is_napping = r->has_report = r->has_seq = r->is_repairing = r->is_spoiled = false;
 	r->n_bad_pulls = 0;
-	r->air_n = r->base_n = r->learned_rows = 0;
+	r->air_n = r->learned_rows = 0;
 	r->expected = r->lost = 0;
 	r->open = -1;
 	memset(r->scratch_owner, 0, sizeof(r->scratch_owner));

@@ -77,6 +77,7 @@ enum mcr_event {
 	MCR_EV_SPOILED,                        /* arg: generation; its digest was wrong, it is erased */
 	MCR_EV_READY,
 	MCR_EV_FAILED,                         /* state MCR_FAILED */
+	MCR_EV_STUCK,                          /* arg: generation; parity does not help any more, a few fragments would (mcr_missing()) */
 	MCR_EV_END,                            /* arg: reason of END 0, 1, 2 */
 	MCR_EV_FLASH,                          /* flash refused; the session is left (MCR_CLOSED) */
 	MCR_EV_EXPIRED,                        /* lifetime over; MCR_IDLE */
@@ -196,9 +197,9 @@ struct mcast_receiver {
 
 	/* STATUS, and what is in the air */
 	bool has_seq, is_repairing, is_spoiled;
-	uint8_t seq, n_bad_pulls, air_g;
-	uint16_t air_n, base_n, learned_rows;
-	uint32_t base_at, expected, lost;      /* first pass, of frozen generations */
+	uint8_t seq, n_bad_pulls, n_vain, air_g;       /* n_vain: rows in a row that were of no use */
+	uint16_t air_n, learned_rows;
+	uint32_t expected, lost;               /* first pass, of frozen generations */
 
 	struct mcr_gen gens[MCR_G_MAX];
 	uint8_t map[MCR_F_MAX / 8];            /* fragments held, each generation from a byte of its own on */
@@ -241,9 +242,9 @@ uint32_t mcr_step(struct mcast_receiver *r, uint32_t now);
 /* Whether the radio must be on from now on until the next call of anything here. */
 bool mcr_is_listening(const struct mcast_receiver *r);
 
-/* Unicast (C6 6): the first missing stretch at or after `from`, whole fragments, as long as it goes but within one generation.
- * False: none. */
-bool mcr_missing(const struct mcast_receiver *r, uint32_t from, uint32_t *ret_off, uint32_t *ret_n);
+/* Unicast (C6 6): the first stretch at or after `from` that is needed, whole fragments, as long as it goes but within one
+ * generation. Of a generation that holds parity rows only as many fragments are needed as rows are missing. False: none. */
+bool mcr_missing(struct mcast_receiver *r, uint32_t from, uint32_t *ret_off, uint32_t *ret_n);
 /* One fragment fetched by unicast: off is a multiple of the fragment size counted from its generation's start, as
  * mcr_missing() gives; n the fragment size, less only at the end of a generation. 1 taken, 0 was there, < 0 no such fragment or flash. */
 int mcr_put(struct mcast_receiver *r, uint32_t off, const uint8_t *data, size_t n, uint32_t now);

@@ -322,8 +322,10 @@ static void on_check(void *ctx, const struct coap_call_result *res)
 		n->watch = NULL;
 	if (n->machine.state != NODE_CHECK && n->machine.state != NODE_WATCH && n->machine.state != NODE_LISTEN)
 		return;                        /* busy: the next check asks anew */
-	if (n->machine.state == NODE_LISTEN && (out != OUTCOME_NOTHING || res->code != COAP_205_CONTENT || !res->body.n))
-		return;                        /* only an offer, which comes by unicast then, is better than a session */
+	/* Only an offer, which comes by unicast then, is better than a session; but a gateway that is silent has forgotten us, and what
+	 * we report is lost: it must know us again. */
+	if (n->machine.state == NODE_LISTEN && !res->error && (out != OUTCOME_NOTHING || res->code != COAP_205_CONTENT || !res->body.n))
+		return;
 	if (n->has_event && n->event == NODE_EV_OFFER)
 		return;                        /* accepted a moment ago */
 	if (out == OUTCOME_NOTHING)
@@ -828,6 +830,8 @@ int node_new(struct loop *l, struct coap_client *client, const struct node_setup
 	if (setup->multicast)
 		multicast_new(n, l);
 	int r = node_store_open(&n->store, n->setup.dir, setup->start_sequence, &n->durable);
+	if (r >= 0 && n->multicast)
+		r = mcast_node_on(n->multicast, n->store.dirfd, &n->durable);
 	if (r < 0) {
 		node_free(n);
 		return r;

@@ -15,6 +15,8 @@ static int on_rd(void *ctx, const struct coap_request *req, struct coap_response
 
 	g->n_requests++;
 	g->n_registrations++;
+	g->session = req->peer.session;
+	(void)snprintf(g->last_links, sizeof(g->last_links), "%.*s", SPAN_ARG(req->body)); /* cut is fine */
 	g->last_query[0] = '\0';
 	for (size_t i = 0; i < req->n_query && n + 200 < sizeof(g->last_query); i++)
 		n += (size_t)snprintf(g->last_query + n, sizeof(g->last_query) - n, "%.*s&", SPAN_ARG(req->query[i]));

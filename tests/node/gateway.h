@@ -34,6 +34,8 @@ struct gateway {
 	char report_reason[REPORTS_MAX][129];
 	size_t n_reports, n_success, n_failure;
 	char last_query[1024];                 /* of the last registration */
+	char last_links[256];
+	uint64_t session;                      /* that it came by */
 	bool deny;                             /* 4.03 everywhere but in the directory */
 };
 

@@ -27,6 +27,8 @@ static char *fresh_dir(void)
 static const struct node_durable full = {
 	.has_installed = true, .installed = { { 1, 2, 3 } }, .sequence = UINT64_MAX, .version = "1.2.3", .phase = NODE_FAILED,
 	.offer = { { 4, 5, 6 } }, .result = 5, .reason = "image does not match its digest",
+	.groups = { { .is_used = true, .gid = 255, .key = { 1, 2 }, .address = { 0xff, 0x12 }, .port = 65535 },
+		    { .is_used = true, .gid = 3, .key = { 9 }, .address = { 0xff, 0x15 }, .port = 1 } },
 };
 
 static void assert_same(const struct node_durable *a, const struct node_durable *b)
@@ -39,6 +41,7 @@ static void assert_same(const struct node_durable *a, const struct node_durable 
 	assert_true(digest_eq(&a->offer, &b->offer));
 	assert_int_equal(a->result, b->result);
 	assert_string_equal(a->reason, b->reason);
+	assert_memory_equal(a->groups, b->groups, sizeof(a->groups));
 }
 
 static void state_comes_back_as_it_was_written(void **state)
