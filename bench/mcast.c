@@ -3,7 +3,7 @@
  *
  *   mcast [--seeds N] [--only TEXT] [--json]     the figures, each with its target; 1 when one is missed
  *   mcast --try [--nodes N] [--loss P] [--burst B] [--bad N:P] [--kib S] [--k K] [--seed S] [--seeds N] [--trace] [--invited]
- *              [--sleepers N] [--sleep-ms T] [--link-retries N]     one cell, to look into it */
+ *              [--sleepers N] [--sleep-ms T] [--link-retries N] [--unfinished C] [--sample S]     one cell, to look into it */
 #include <getopt.h>
 #include <math.h>
 #include <stdio.h>
@@ -189,7 +189,7 @@ static bool run_try(struct mcast_cell_config *c, unsigned seeds)
 }
 
 enum { OPT_SEEDS = 1, OPT_ONLY, OPT_JSON, OPT_TRY, OPT_NODES, OPT_LOSS, OPT_BURST, OPT_BAD, OPT_KIB, OPT_K, OPT_SEED, OPT_TRACE, OPT_INVITED,
-       OPT_SLEEPERS, OPT_SLEEP_MS, OPT_RETRIES };
+       OPT_SLEEPERS, OPT_SLEEP_MS, OPT_RETRIES, OPT_UNFINISHED, OPT_SAMPLE };
 
 static const struct option options[] = {
 	{ "seeds", required_argument, NULL, OPT_SEEDS }, { "only", required_argument, NULL, OPT_ONLY }, { "json", no_argument, NULL, OPT_JSON },
@@ -197,7 +197,8 @@ static const struct option options[] = {
 	{ "burst", required_argument, NULL, OPT_BURST }, { "bad", required_argument, NULL, OPT_BAD }, { "kib", required_argument, NULL, OPT_KIB },
 	{ "k", required_argument, NULL, OPT_K }, { "seed", required_argument, NULL, OPT_SEED }, { "trace", no_argument, NULL, OPT_TRACE },
 	{ "invited", no_argument, NULL, OPT_INVITED }, { "sleepers", required_argument, NULL, OPT_SLEEPERS },
-	{ "sleep-ms", required_argument, NULL, OPT_SLEEP_MS }, { "link-retries", required_argument, NULL, OPT_RETRIES }, { 0 },
+	{ "sleep-ms", required_argument, NULL, OPT_SLEEP_MS }, { "link-retries", required_argument, NULL, OPT_RETRIES }, { "unfinished", required_argument, NULL, OPT_UNFINISHED },
+	{ "sample", required_argument, NULL, OPT_SAMPLE }, { 0 },
 };
 
 struct asked {
@@ -230,6 +231,8 @@ static bool take(struct asked *a, int opt, const char *value)
 	case OPT_SLEEPERS: c->sleepers = (unsigned)atoi(value); break;
 	case OPT_SLEEP_MS: c->sleep_ms = (uint32_t)atoi(value); break;
 	case OPT_RETRIES: c->link_retries = (unsigned)atoi(value); break;
+	case OPT_UNFINISHED: c->tuning.unfinished = (uint16_t)atoi(value); break;
+	case OPT_SAMPLE: c->tuning.sample_max = (uint16_t)atoi(value); break;
 	default: return false;
 	}
 	return true;

@@ -55,10 +55,10 @@ void cell_air(struct cell *cell, const uint8_t *frame, size_t n)
 		struct cell_node *node = &cell->nodes[i];
 		bool heard = mcast_channel_hears(&node->channel);
 
+		if (node->is_gone || !node->is_up)
+			continue;
 		/* Who is invited hears announcements: its radio is on anyway. */
-		bool is_on = mcr_is_listening(&node->core) || (cell->c.invited && mcr_state(&node->core) == MCR_IDLE);
-
-		if (node->is_gone || !node->is_up || !is_on)
+		if (!mcr_is_listening(&node->core) && !(cell->c.invited && mcr_state(&node->core) == MCR_IDLE))
 			continue;
 		node->listened++;
 		if (!heard || node->is_deaf)
