@@ -682,7 +682,13 @@ static void multicast_new(struct node *n, struct loop *l)
 }
 
 static void do_join(struct node *n) { mcast_node_join(n->multicast); }
-static void do_listen(struct node *n) { mcast_node_listen(n->multicast); }
+/* With the offers in view: one that comes meanwhile, and a gateway that forgot us, would not be noticed otherwise. */
+static void do_listen(struct node *n)
+{
+	mcast_node_listen(n->multicast);
+	if (!n->watch && n->setup.plan.sleep_ms == 0)
+		do_check(n);
+}
 
 /* The object becomes the image it is; pulling finds it there, checks it, and fetches what else there may be. */
 static void take_object(struct node *n)
