@@ -46,6 +46,8 @@ struct mcast_cell_config {
 	bool insider_ends;                     /* an insider also forges END and ANNOUNCE and STATUS */
 
 	unsigned gateway_restarts, node_restarts;              /* at random instants of the transmission, in all */
+	uint32_t persist_ms;                   /* a snapshot is safe after at most so long; 0 = 30 ms */
+	bool no_table;                         /* nodes have no digests of generations: only the object's */
 	bool power_fails;                      /* a node's restart may cut a flash operation in half */
 	int64_t horizon_ms;                    /* 0 = 2 days */
 	bool trace;

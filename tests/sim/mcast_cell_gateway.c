@@ -94,6 +94,8 @@ static void gateway_persist(void *ctx, struct span snapshot, uint32_t token)
 {
 	struct cell *cell = ctx;
 
+	uint32_t most_ms = cell->c.persist_ms ? cell->c.persist_ms : PERSIST_MS;
+
 	cell->r->too_long += snapshot.n > MCAST_SNAPSHOT_BYTES_MAX;
 	free(cell->pending);
 	cell->pending = malloc(snapshot.n + 1);
@@ -102,7 +104,7 @@ static void gateway_persist(void *ctx, struct span snapshot, uint32_t token)
 	memcpy(cell->pending, snapshot.p, snapshot.n);
 	cell->n_pending = snapshot.n;
 	cell->pending_token = token;
-	mcast_clock_at(&cell->clock, cell->clock.now_ms + 1 + mcast_random_below(&cell->random, PERSIST_MS), persisted, cell, cell->gateway_epoch);
+	mcast_clock_at(&cell->clock, cell->clock.now_ms + 1 + mcast_random_below(&cell->random, most_ms), persisted, cell, cell->gateway_epoch);
 }
 
 static void gateway_member(void *ctx, unsigned member, enum mcast_member_state was, enum mcast_member_state now, enum mcast_member_why why)

@@ -105,6 +105,8 @@ static int node_generation_digest(void *ctx, unsigned g, uint8_t ret[8])
 {
 	struct cell_node *n = ctx;
 
+	if (n->cell->c.no_table)
+		return -ENOENT;
 	memcpy(ret, n->cell->part[g].b, MCAST_GENERATION_DIGEST_BYTES);
 	return 0;
 }

@@ -255,6 +255,10 @@ static void a_member_that_forges_costs_generations_and_never_the_object(void **s
 	runs(c, 12, 0);
 	c.insider_ms = 200;
 	runs(c, 4, 0);
+	c = cell(20, 0.1, 16);
+	c.insider_ms = 4000;
+	c.no_table = true;
+	runs(c, 8, 0);
 }
 
 static void flipped_bits_are_lost_frames(void **state)
@@ -277,6 +281,8 @@ static void the_gateway_dies_at_any_instant(void **state)
 	runs(c, 24, 0);
 	c.gateway_restarts = 8;
 	runs(c, 12, 0);
+	c.persist_ms = 20000;                  /* a slow disk: what is not safe is not sent */
+	runs(c, 8, 0);
 }
 
 static void nodes_die_at_any_instant_and_come_back(void **state)
