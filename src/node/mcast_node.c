@@ -19,6 +19,8 @@ enum {
 	ASK_SPREAD_MS = 3000,                  /* after an announcement that all heard at once */
 	PULL_SPREAD_MS = 15000,
 	PROGRESS_FRAMES = 32,
+	CONTACT_MS = 30 * 1000,                /* a report after so long without a word from the gateway wants to be answered, */
+	PROBE_MS = 20 * 1000,                  /* within this time */
 };
 
 struct mcast_node {
@@ -41,7 +43,9 @@ struct mcast_node {
 	uint8_t mk_gid;
 	struct mcast_sid mk_sid;
 
-	struct coap_call *join_call, *report_call;
+	struct coap_call *join_call, *report_call, *probe_call;
+	struct mono contact_at, probe_at;      /* last word from the gateway; when a probe is given up */
+	bool wants_pull;                       /* until the object is whole */
 	struct mcast_pull pull;
 	bool is_told;                          /* the setup came by itself: no need to ask */
 	struct mono ask_at, pull_at;           /* when .ms is not 0 */
@@ -62,6 +66,12 @@ static uint32_t next_random(struct mcast_node *m)              /* splitmix64: fo
 	return (uint32_t)(z >> 32);
 }
 
+static const char *ep_query(const struct mcast_node *m, char ret[static QUERY_BYTES])
+{
+	(void)snprintf(ret, QUERY_BYTES, "ep=%s", m->host.name); /* names are at most 63 bytes */
+	return ret;
+}
+
 static bool is_live(const struct mcast_node *m)
 {
 	enum mcr_state s = mcr_state(&m->core);
@@ -74,55 +84,25 @@ static bool is_session(const struct mcast_node *m, const struct mcast_sid *sid)
 	return m->has_setup && mcr_state(&m->core) != MCR_IDLE && mcast_sid_eq(&m->setup.sid, sid);
 }
 
-static const struct node_group *find_group(const struct mcast_node *m, unsigned gid)
-{
-	for (size_t i = 0; i < NODE_GROUPS; i++)
-		if (m->durable->groups[i].is_used && m->durable->groups[i].gid == gid)
-			return &m->durable->groups[i];
-	return NULL;
-}
-
 /* --- what the receiver asks for ---------------------------------------------------------------- */
 
-static int op_read(void *ctx, enum mcr_area area, uint32_t off, uint8_t *ret, size_t n)
+static struct mcast_files *files_of(void *ctx) { return &((struct mcast_node *)ctx)->files; }
+
+static int op_read(void *ctx, enum mcr_area a, uint32_t off, uint8_t *ret, size_t n) { return mcast_files_read(files_of(ctx), a, off, ret, n); }
+static int op_erase(void *ctx, enum mcr_area a, uint32_t off, uint32_t n) { return mcast_files_erase(files_of(ctx), a, off, n); }
+static int op_save(void *ctx, uint16_t key, const uint8_t *data, size_t n) { return mcast_files_save(files_of(ctx), key, data, n); }
+static int op_load(void *ctx, uint16_t key, uint8_t *ret, size_t max) { return mcast_files_load(files_of(ctx), key, ret, max); }
+static int op_sha256(void *ctx, uint32_t off, uint32_t n, uint8_t ret[32]) { return mcast_files_sha256(files_of(ctx), off, n, ret); }
+
+static int op_program(void *ctx, enum mcr_area a, uint32_t off, const uint8_t *data, size_t n)
 {
-	struct mcast_node *m = ctx;
-
-	return mcast_files_read(&m->files, area, off, ret, n);
-}
-
-static int op_program(void *ctx, enum mcr_area area, uint32_t off, const uint8_t *data, size_t n)
-{
-	struct mcast_node *m = ctx;
-
-	return mcast_files_program(&m->files, area, off, data, n);
-}
-
-static int op_erase(void *ctx, enum mcr_area area, uint32_t off, uint32_t n)
-{
-	struct mcast_node *m = ctx;
-
-	return mcast_files_erase(&m->files, area, off, n);
-}
-
-static int op_save(void *ctx, uint16_t key, const uint8_t *data, size_t n)
-{
-	struct mcast_node *m = ctx;
-
-	return mcast_files_save(&m->files, key, data, n);
-}
-
-static int op_load(void *ctx, uint16_t key, uint8_t *ret, size_t max)
-{
-	struct mcast_node *m = ctx;
-
-	return mcast_files_load(&m->files, key, ret, max);
+	return mcast_files_program(files_of(ctx), a, off, data, n);
 }
 
 static bool op_mic_ok(void *ctx, uint32_t gid, const uint8_t sid[8], const uint8_t *frame, size_t n, const uint8_t *mic, size_t mic_n)
 {
 	struct mcast_node *m = ctx;
-	const struct node_group *g = find_group(m, gid & 0xff);
+	const struct node_group *g = node_group_find(m->durable, gid & 0xff);
 	uint8_t tag[MAC_CMAC_BYTES], diff = 0;
 
 	if (!g || mic_n > sizeof(tag))
@@ -140,13 +120,6 @@ static bool op_mic_ok(void *ctx, uint32_t gid, const uint8_t sid[8], const uint8
 	for (size_t i = 0; i < mic_n; i++)
 		diff |= tag[i] ^ mic[i];
 	return diff == 0;
-}
-
-static int op_sha256(void *ctx, uint32_t off, uint32_t n, uint8_t ret[32])
-{
-	struct mcast_node *m = ctx;
-
-	return mcast_files_sha256(&m->files, off, n, ret);
 }
 
 static int op_generation_digest(void *ctx, unsigned g, uint8_t ret[8])
@@ -169,21 +142,47 @@ static void on_reported(void *ctx, const struct coap_call_result *res)
 	m->report_call = NULL; /* lost or not: the next STATUS asks again */
 }
 
+static void lost_contact(struct mcast_node *m)
+{
+	m->probe_at = (struct mono){ 0 };
+	m->contact_at = mono_now();            /* not again at once */
+	m->host.post(m->host.ctx, NODE_EV_UNREACHABLE);
+}
+
+static void on_probed(void *ctx, const struct coap_call_result *res)
+{
+	struct mcast_node *m = ctx;
+
+	m->probe_call = NULL;
+	m->probe_at = (struct mono){ 0 };
+	m->contact_at = mono_now();
+	if (res->error)
+		lost_contact(m);
+}
+
 static void op_report(void *ctx, const struct mcr_report *report)
 {
 	struct mcast_node *m = ctx;
 	uint8_t body[MCR_REPORT_BYTES];
 	char path[PATH_BYTES + 8], ep[QUERY_BYTES];
-	const char *const query[] = { ep, NULL };
+	const char *const query[] = { ep_query(m, ep), NULL };
+	struct mono now = mono_now();
+	/* NON is lost unnoticed: so are all of them when the gateway lost our association in a restart. */
+	bool is_probe = !m->probe_call && mono_diff_ms(now, m->contact_at) > CONTACT_MS;
 
 	if (!m->path[0])
 		return;
 	(void)snprintf(path, sizeof(path), "%s/r", m->path); /* fits */
-	(void)snprintf(ep, sizeof(ep), "ep=%s", m->host.name); /* names are at most 63 bytes */
 	const struct coap_call_request req = {
-		.method = COAP_M_POST, .path = path, .query = query, .accept = COAP_CF_NONE, .content_format = COAP_CF_CBOR, .is_non = true,
+		.method = COAP_M_POST, .path = path, .query = query, .accept = COAP_CF_NONE, .content_format = COAP_CF_CBOR, .is_non = !is_probe,
 		.body = SPAN(body, mcr_report_encode(report, body)), .szx = m->host.szx,
 	};
+	if (is_probe) {
+		m->probe_at = mono_add_ms(now, PROBE_MS);
+		if (m->host.call(m->host.ctx, &req, on_probed, m, &m->probe_call) < 0)
+			m->probe_call = NULL;
+		return;
+	}
 	if (m->report_call)
 		coap_call_cancel(m->report_call);
 	m->report_call = NULL;
@@ -238,6 +237,7 @@ static const struct mcr_ops core_ops = {
 
 static void pull_soon(struct mcast_node *m)
 {
+	m->wants_pull = true;
 	if (!mcast_pull_is_busy(&m->pull) && m->pull_at.ms == 0)
 		m->pull_at = mono_add_ms(mono_now(), next_random(m) % PULL_SPREAD_MS + 1);
 }
@@ -277,6 +277,7 @@ static void kick(struct mcast_node *m)
 	act_on_events(m);
 	keep_soonest(m->ask_at, now, &best);
 	keep_soonest(m->pull_at, now, &best);
+	keep_soonest(m->probe_at, now, &best);
 	loop_timer_set(m->timer, best);
 }
 
@@ -296,6 +297,8 @@ static void on_timer(void *ctx)
 
 	if (!m->durable)
 		return;
+	if (is_due(&m->probe_at, now))
+		lost_contact(m);
 	if (is_due(&m->ask_at, now) && m->host.is_free(m->host.ctx))
 		m->host.post(m->host.ctx, NODE_EV_INVITED);
 	if (is_due(&m->pull_at, now) && m->has_setup && m->path[0] && mcr_missing(&m->core, 0, &(uint32_t){ 0 }, &(uint32_t){ 0 }) &&
@@ -376,15 +379,12 @@ static int keep_setup(struct mcast_node *m, struct span bytes)
 
 static bool keep_group(struct mcast_node *m, const struct mcast_setup *s, const uint8_t *key)
 {
-	struct node_group g = { .is_used = true, .gid = s->gid, .port = s->port }, *groups = m->durable->groups;
+	struct node_group g = { .is_used = true, .gid = s->gid, .port = s->port };
 
 	memcpy(g.key, key, sizeof(g.key));
 	memcpy(g.address, s->address, sizeof(g.address));
-	if (!memcmp(&groups[0], &g, sizeof(g)))
+	if (!node_group_keep(m->durable, &g))
 		return true;
-	if (groups[0].is_used && groups[0].gid != g.gid)
-		groups[1] = groups[0];         /* the old key holds for what is still on its way */
-	groups[0] = g;
 	mac_cmac_free(m->mk);
 	m->mk = NULL;
 	return m->host.save(m->host.ctx) >= 0;
@@ -412,7 +412,7 @@ static struct mcr_setup core_setup(const struct mcast_setup *s)
 static enum mcr_ack admit(struct mcast_node *m, const struct mcast_setup *s, struct span bytes)
 {
 	struct mcr_setup c = core_setup(s);
-	const struct node_group *g = find_group(m, s->gid);
+	const struct node_group *g = node_group_find(m->durable, s->gid);
 	bool is_gone = mcr_state(&m->core) == MCR_READY && !m->files.object;   /* it was installed, and is not here any more */
 
 	if (is_gone && memcmp(c.sid, m->core.sid, sizeof(c.sid)) != 0)
@@ -436,7 +436,7 @@ static enum mcr_ack admit(struct mcast_node *m, const struct mcast_setup *s, str
 	    file_write_durable(m->files.dirfd, "mcast-setup", bytes) < 0)
 		return MCR_NO_SPACE;
 	if (!is_same) {
-		m->is_judged = false;
+		m->is_judged = m->wants_pull = false;
 		m->n_sessions++;
 		buf_done(&m->table);
 		m->table = (struct buf){ 0 };
@@ -494,6 +494,8 @@ static int serve_pull(struct mcast_node *m, struct span body, struct coap_respon
 		return coap_error(res, COAP_404_NOT_FOUND, "no such session");
 	res->code = COAP_204_CHANGED;
 	mcast_pull_encourage(&m->pull);
+	m->wants_pull = true;
+	m->contact_at = mono_now();
 	if (!mcast_pull_is_busy(&m->pull) && mcr_state(&m->core) != MCR_READY)
 		m->pull_at = mono_now();
 	kick(m);
@@ -565,10 +567,9 @@ static void join_next(struct mcast_node *m);
 static void get(struct mcast_node *m, const char *last, const char *sid, size_t body_max, coap_call_fn *fn)
 {
 	char path[PATH_BYTES + 8], ep[QUERY_BYTES], s[MCAST_SID_HEX_BYTES + 2];
-	const char *query[] = { ep, sid ? s : NULL, NULL };
+	const char *query[] = { ep_query(m, ep), sid ? s : NULL, NULL };
 
 	(void)snprintf(path, sizeof(path), "%s/%s", m->path, last); /* fits: last is one letter */
-	(void)snprintf(ep, sizeof(ep), "ep=%s", m->host.name); /* names are at most 63 bytes */
 	(void)snprintf(s, sizeof(s), "s=%s", sid ? sid : ""); /* fits */
 	const struct coap_call_request req = {
 		.method = COAP_M_GET, .path = path, .query = query, .accept = COAP_CF_NONE, .content_format = COAP_CF_NONE, .szx = m->host.szx,
@@ -648,7 +649,7 @@ static void on_envelope(void *ctx, const struct coap_call_result *res)
 static void get_envelope(struct mcast_node *m)
 {
 	char path[MCAST_PATH_BYTES_MAX + 1], ep[QUERY_BYTES], *question;
-	const char *query[] = { ep, NULL, NULL };
+	const char *query[] = { ep_query(m, ep), NULL, NULL };
 
 	if (m->setup.envelope_path.n == 0 || text_copy(path, sizeof(path), m->setup.envelope_path) < 0) {
 		join_ends(m, NODE_EV_NONE);    /* nothing to judge: nothing to install */
@@ -659,7 +660,6 @@ static void get_envelope(struct mcast_node *m)
 		*question = '\0';
 		query[1] = question + 1;
 	}
-	(void)snprintf(ep, sizeof(ep), "ep=%s", m->host.name); /* names are at most 63 bytes */
 	const struct coap_call_request req = {
 		.method = COAP_M_GET, .path = path, .query = query, .accept = COAP_CF_NONE, .content_format = COAP_CF_NONE, .szx = m->host.szx,
 		.body_max = NODE_ENVELOPE_BYTES_MAX,
@@ -702,8 +702,11 @@ void mcast_node_join(struct mcast_node *m)
 
 void mcast_node_listen(struct mcast_node *m)
 {
+	m->contact_at = mono_now();
 	if (mcr_state(&m->core) == MCR_READY)
 		m->has_ready = true;
+	else if (m->wants_pull)
+		pull_soon(m);
 	kick(m);
 }
 
@@ -726,8 +729,11 @@ static void on_pull(void *ctx, enum mcast_pull_result result)
 {
 	struct mcast_node *m = ctx;
 
-	if (result == MCAST_PULL_AGAIN)
+	m->contact_at = mono_now();
+	if (result == MCAST_PULL_AGAIN || result == MCAST_PULL_UNREACHABLE)
 		m->pull_at = mono_add_ms(mono_now(), MCAST_PULL_AGAIN_MS);
+	if (result == MCAST_PULL_UNREACHABLE || result == MCAST_PULL_GONE)
+		m->host.post(m->host.ctx, result == MCAST_PULL_GONE ? NODE_EV_GONE : NODE_EV_UNREACHABLE);
 	m->host.progress(m->host.ctx);
 	kick(m);
 }
@@ -736,13 +742,14 @@ static void on_pull(void *ctx, enum mcast_pull_result result)
 
 void mcast_node_hang_up(struct mcast_node *m)
 {
-	struct coap_call **const calls[] = { &m->join_call, &m->report_call };
+	struct coap_call **const calls[] = { &m->join_call, &m->report_call, &m->probe_call };
 
 	for (size_t i = 0; i < sizeof(calls) / sizeof(*calls); i++) {
 		if (*calls[i])
 			coap_call_cancel(*calls[i]);
 		*calls[i] = NULL;
 	}
+	m->probe_at = (struct mono){ 0 };
 	if (mcast_pull_cancel(&m->pull))
 		pull_soon(m);
 }
@@ -798,6 +805,7 @@ void mcast_node_off(struct mcast_node *m)
 	buf_done(&m->table);
 	m->stored = m->table = (struct buf){ 0 };
 	m->durable = NULL;
+	m->wants_pull = false;
 	m->has_setup = m->is_judged = m->is_told = m->has_ready = m->has_gone = m->has_bad = false;
 	m->ask_at = m->pull_at = (struct mono){ 0 };
 }

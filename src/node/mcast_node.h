@@ -51,7 +51,8 @@ int mcast_node_serve(void *m, const struct coap_request *req, struct coap_respon
 void mcast_node_set_path(struct mcast_node *m, struct span path);
 /* NODE_JOIN: ends in NODE_EV_OFFER, _REFUSED, _NONE (no session for us), _GONE (the one we were in is over), _UNREACHABLE. */
 void mcast_node_join(struct mcast_node *m);
-/* NODE_LISTEN: ends in NODE_EV_OK (the object is whole), _GONE, _INVITED (to another). Going on while the machine does something else
+/* NODE_LISTEN: ends in NODE_EV_OK (the object is whole), _GONE, _INVITED (to another), _UNREACHABLE (the gateway does not know our
+ * association any more, as after its restart: hang up, and join again over a new one). Going on while the machine does something else
  * is fine. */
 void mcast_node_listen(struct mcast_node *m);
 /* Its calls end; the session goes on. Before coap_session_close(). */

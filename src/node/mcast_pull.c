@@ -46,6 +46,10 @@ static void on_done(void *ctx, const struct coap_call_result *res)
 		p->done(p->ctx, MCAST_PULL_DONE);
 	else if (is_whole && next_stretch(p))
 		p->done(p->ctx, MCAST_PULL_GOES_ON);
+	else if (!res->error && res->code >> 5 == 4 && res->code != COAP_429_TOO_MANY && res->code != COAP_408_INCOMPLETE)
+		p->done(p->ctx, MCAST_PULL_GONE);
+	else if (res->error == -ETIMEDOUT || res->error == -ECONNREFUSED || res->error == -ECONNRESET)
+		p->done(p->ctx, MCAST_PULL_UNREACHABLE);
 	else
 		p->done(p->ctx, ++p->n_failures < MCAST_PULL_TRIES ? MCAST_PULL_AGAIN : MCAST_PULL_FAILED);
 }

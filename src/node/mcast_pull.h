@@ -12,6 +12,8 @@ enum mcast_pull_result {
 	MCAST_PULL_DONE,                       /* nothing is missing */
 	MCAST_PULL_AGAIN,                      /* begin again in MCAST_PULL_AGAIN_MS */
 	MCAST_PULL_FAILED,                     /* MCAST_PULL_TRIES times in a row */
+	MCAST_PULL_GONE,                       /* the gateway has no such session any more */
+	MCAST_PULL_UNREACHABLE,                /* no answer; begin again over a new association */
 };
 
 struct mcast_pull {                            /* the first six are set by the owner */

@@ -316,3 +316,21 @@ void node_parts_sweep(struct node_store *s, const struct digest *keep, size_t n_
 	else if (fd >= 0)
 		(void)close(fd); /* likewise */
 }
+
+const struct node_group *node_group_find(const struct node_durable *d, unsigned gid)
+{
+	for (size_t i = 0; i < NODE_GROUPS; i++)
+		if (d->groups[i].is_used && d->groups[i].gid == gid)
+			return &d->groups[i];
+	return NULL;
+}
+
+bool node_group_keep(struct node_durable *d, const struct node_group *g)
+{
+	if (!memcmp(&d->groups[0], g, sizeof(*g)))
+		return false;
+	if (d->groups[0].is_used && d->groups[0].gid != g->gid)
+		d->groups[1] = d->groups[0];
+	d->groups[0] = *g;
+	return true;
+}

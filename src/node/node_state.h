@@ -57,5 +57,9 @@ void node_part_drop(struct node_store *s, const struct digest *image);
 /* Parts of other images, left over. */
 void node_parts_sweep(struct node_store *s, const struct digest *keep, size_t n_keep);
 
+const struct node_group *node_group_find(const struct node_durable *d, unsigned gid);  /* NULL */
+/* As the newest; the one before stays, for what is still on its way under the old key. False: it was that already. */
+bool node_group_keep(struct node_durable *d, const struct node_group *g);
+
 int node_state_decode(struct span in, struct node_durable *ret);
 void node_state_encode(const struct node_durable *d, struct buf *ret);
