@@ -17,7 +17,7 @@ static const struct api_route api_routes[] = {
 	{ HTTP_GET, "devices", VIEW, BOTH, api_devices_list, API_LIST, "Known devices", .query = "state" },
 	{ HTTP_GET, "devices/{id}", VIEW, BOTH, api_device_show, API_ITEM, "One device" },
 	{ HTTP_PUT, "devices/{id}", ADMIN, HTTP_ONLY, api_device_put, API_OK, "Enrol a device, or change what is known of it",
-	  .body = "vendor_id:string class_id:string name:string hw_revision:string identity:string proof:string driver:string wake:object" },
+	  .body = "vendor_id:string class_id:string name:string hw_revision:string identity:string proof:string driver:string address:string wake:object" },
 	{ HTTP_DELETE, "devices/{id}", ADMIN, HTTP_ONLY, api_device_delete, API_OK, "Forget a device and its credentials" },
 	{ HTTP_POST, "devices/{id}/state", ADMIN, HTTP_ONLY, api_device_state, API_OK, "Enrol, quarantine or retire a device", .body = "state:string" },
 	{ HTTP_GET, "endpoints", VIEW, BOTH, api_endpoints_list, API_LIST, "Active registrations (RFC 9176)" },

@@ -6,6 +6,8 @@
 #include "admin/api.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "codec/smp.h"
+#include "io/udp.h"
 
 enum { SECRET_BYTES_MIN = 16 };                 /* RFC 7925 4.2: as strong as the ciphers */
 
@@ -42,6 +44,7 @@ static void api_put_device(struct json_out *o, const char *key, const struct dev
 	json_str(o, "class_id", d->model.has_class ? text_uuid(d->model.class_id, uuid) : NULL);
 	json_str(o, "hw_revision", d->model.hw_revision);
 	json_str(o, "driver", d->driver);
+	json_str(o, "address", d->address);
 	json_str(o, "identity", d->identity);
 	json_str(o, "proof", device_proof_name(d->proof));
 	json_open_object(o, "wake");
@@ -153,7 +156,20 @@ static bool take_words(struct api_call *c, struct device *d)
 		return false;
 	}
 	if (driver && !job_run_has_driver(rollout_run_jobs(c->admin->c.rollout), driver)) {
-		api_reply_problem(c, 400, "driver: there is no \"%.40s\"; coap-pull is what nodes use that ask", driver);
+		api_reply_problem(c, 400, "driver: there is no \"%.40s\"; coap-pull is for nodes that ask, smp-udp for those that speak MCUmgr", driver);
+		return false;
+	}
+	return true;
+}
+
+static bool take_address(struct api_call *c, struct device *d)
+{
+	struct udp_address a;
+
+	if (!take_text(c, "address", d->address, sizeof(d->address)))
+		return false;
+	if (d->address[0] && udp_address_parse(span_str(d->address), SMP_PORT, &a) == -EINVAL) {
+		api_reply_problem(c, 400, "address: an IPv6 or IPv4 address, with a port or without: [2001:db8::1]:1337, 192.0.2.1");
 		return false;
 	}
 	return true;
@@ -163,7 +179,7 @@ static bool take_words(struct api_call *c, struct device *d)
 static bool take_device(struct api_call *c, struct device *d)
 {
 	if (!c->body || !json_is_object(c->body)) {
-		api_reply_problem(c, 400, "give a JSON object: vendor_id, class_id, and optionally name, hw_revision, identity, proof, wake, driver");
+		api_reply_problem(c, 400, "give a JSON object: vendor_id, class_id, and optionally name, hw_revision, identity, proof, wake, driver, address");
 		return false;
 	}
 	if (text_copy(d->id, sizeof(d->id), span_str(c->param[0])) < 0 || !device_id_is_valid(span_str(d->id))) {
@@ -172,7 +188,7 @@ static bool take_device(struct api_call *c, struct device *d)
 	}
 	return take_words(c, d) && take_text(c, "name", d->name, sizeof(d->name)) &&
 	       take_text(c, "hw_revision", d->model.hw_revision, sizeof(d->model.hw_revision)) &&
-	       take_text(c, "driver", d->driver, sizeof(d->driver)) && take_text(c, "identity", d->identity, sizeof(d->identity)) &&
+	       take_address(c, d) && take_text(c, "driver", d->driver, sizeof(d->driver)) && take_text(c, "identity", d->identity, sizeof(d->identity)) &&
 	       take_uuid(c, "vendor_id", d->model.vendor_id, &d->model.has_vendor) &&
 	       take_uuid(c, "class_id", d->model.class_id, &d->model.has_class) && take_wake(c, &d->wake);
 }

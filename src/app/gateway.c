@@ -252,6 +252,9 @@ static int start_rollout(struct gateway *g, struct buf *error)
 		return r;
 	}
 	job_run_add_driver(rollout_run_jobs(g->rollout), g->coap_pull);
+	r = gateway_smp_start(g);
+	if (r < 0)
+		return r;
 	return gateway_multicast_start(g, error);
 }
 
@@ -259,6 +262,7 @@ static void stop_rollout(struct gateway *g)
 {
 	g->rollout = rollout_run_close(g->rollout);
 	gateway_multicast_stop(g); /* hands nothing over any more */
+	gateway_smp_stop(g);
 	if (g->coap_pull)
 		g->coap_pull = g->coap_pull->ops->close(g->coap_pull);
 }

@@ -45,6 +45,7 @@ struct gateway {
 	struct rollout_world world;
 	struct rollout_run *rollout;
 	struct delivery_driver *coap_pull;
+	struct delivery_driver *smp_udp;
 	struct delivery_driver *multicast;     /* NULL = off */
 	struct gateway_multicast *multicast_members;
 	struct admin *admin;
@@ -78,5 +79,9 @@ void gateway_multicast_heard(struct gateway *g, const struct coap_peer *peer);
 void gateway_multicast_device(struct gateway *g, const struct device *d);      /* it changed */
 void gateway_multicast_forget(struct gateway *g, const char *identity);        /* a credential went, or changed */
 struct delivery_sink gateway_sink(struct gateway *g);  /* job_run's, and the driver hears of reports */
+/* app/smp.c: the driver smp-udp. */
+int gateway_smp_start(struct gateway *g);
+void gateway_smp_stop(struct gateway *g);
+void gateway_smp_reload(struct gateway *g);
 /* app/reload.c: read the file again; what can change while running does; text says what changed or what is wrong. */
 int gateway_reload(struct gateway *g, struct buf *text);

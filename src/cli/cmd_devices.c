@@ -31,7 +31,7 @@ static const struct column credential_columns[] = {
 	{ "DEVICE", "device", COL_TEXT, NULL },        { "ROLES", "roles", COL_WORDS, NULL },
 };
 
-enum { OPT_STATE = 256, OPT_NAME, OPT_VENDOR, OPT_CLASS, OPT_HW, OPT_DRIVER, OPT_PROOF, OPT_IDENTITY, OPT_WAKE, OPT_PSK, OPT_MAC, OPT_ROLE,
+enum { OPT_STATE = 256, OPT_NAME, OPT_VENDOR, OPT_CLASS, OPT_HW, OPT_DRIVER, OPT_PROOF, OPT_IDENTITY, OPT_WAKE, OPT_PSK, OPT_MAC, OPT_ROLE, OPT_ADDRESS,
        OPT_DEVICE, OPT_COUNT };
 
 struct device_args {
@@ -52,6 +52,7 @@ static int parse(int argc, char **argv, struct device_args *ret)
 		{ "class", required_argument, NULL, OPT_CLASS },
 		{ "hw", required_argument, NULL, OPT_HW },
 		{ "driver", required_argument, NULL, OPT_DRIVER },
+		{ "address", required_argument, NULL, OPT_ADDRESS },
 		{ "proof", required_argument, NULL, OPT_PROOF },
 		{ "identity", required_argument, NULL, OPT_IDENTITY },
 		{ "wake", required_argument, NULL, OPT_WAKE },
@@ -138,6 +139,7 @@ static int add(const struct cli *cli, const char *id, const struct device_args *
 	put_model(&j, a);
 	put_given(&j, "hw_revision", arg(a, OPT_HW));
 	put_given(&j, "driver", arg(a, OPT_DRIVER));
+	put_given(&j, "address", arg(a, OPT_ADDRESS));
 	put_given(&j, "proof", arg(a, OPT_PROOF));
 	put_given(&j, "identity", arg(a, OPT_IDENTITY));
 	if (arg(a, OPT_WAKE) && put_wake(&j, arg(a, OPT_WAKE)) != CLI_OK)

@@ -15,7 +15,7 @@ const struct cli_command cli_commands[] = {
 	{ "status", "", "what the gateway does now", "", cmd_status },
 	{ "devices", "[list [--state S] | show ID | add ID [options] | enrol ID | quarantine ID | retire ID | remove ID |\n"
 	  "                    credential IDENTITY [--psk-file FILE] [--mac-key-file FILE] [--role ROLE] [--device ID]]",
-	  "the devices known here", "list show add enrol quarantine retire remove credential --state --name --vendor --class --hw --driver "
+	  "the devices known here", "list show add enrol quarantine retire remove credential --state --name --vendor --class --hw --driver --address "
 	  "--proof --identity --wake --psk-file --mac-key-file --role --device", cmd_devices },
 	{ "credentials", "[list | remove IDENTITY [--kind psk|mac]]", "identities and their roles; set by devices credential",
 	  "list remove --kind", cmd_credentials },

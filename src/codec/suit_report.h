@@ -15,6 +15,7 @@ struct node_report {
 	unsigned state;                        /* LwM2M Object 5 resource 3: 0 idle, 1 downloading, 2 downloaded, 3 updating */
 	unsigned result;                       /* LwM2M Object 5 resource 5: 0 initial, 1 success, 2.. failures */
 	bool has_sequence, has_received;
+	bool is_reverted;                      /* never on the wire: a driver saw that the node went back to its old image */
 	uint64_t sequence, received_bytes;
 	struct span version, reason;           /* clean UTF-8, at most 64 and 128 bytes */
 };

@@ -89,6 +89,8 @@ struct config {
 	struct { uint32_t retry_max, retry_s, history_days; } rollout;
 	struct { char *path; uint32_t offer_max_age_s; } delivery;     /* path "fw" */
 
+	struct { uint32_t message_bytes, window, answer_ms, restart_s, proof_s; bool single_slot; } smp;
+
 	struct {
 		bool enabled;
 		uint32_t gather_s, lifetime_s;

@@ -3,7 +3,7 @@
 #include "base/text.h"
 
 enum { T_TOP, T_LOG, T_WORKER, T_COAP, T_DIRECTORY, T_HTTP, T_ADMIN, T_CACHE, T_REVOCATION, T_AUDIT, T_ROLLOUT, T_DELIVERY,
-       T_MULTICAST, T_SOURCE, T_ANCHOR, T_POLICY, T_GROUP, T_COUNT };
+       T_SMP, T_MULTICAST, T_SOURCE, T_ANCHOR, T_POLICY, T_GROUP, T_COUNT };
 
 #define ARRAY_(type_, list_, count_, max_) \
 	.element_bytes = sizeof(type_), .list_offset = offsetof(struct config, list_), \
@@ -22,6 +22,7 @@ const struct schema_table schema_tables[] = {
 	[T_AUDIT] = { .name = "audit", .line = "The audit log" },
 	[T_ROLLOUT] = { .name = "rollout", .line = "Jobs: one update for one device" },
 	[T_DELIVERY] = { .name = "delivery", .line = "What nodes ask for over CoAP" },
+	[T_SMP] = { .name = "smp", .line = "Nodes that speak MCUmgr's SMP over UDP (driver smp-udp)" },
 	[T_MULTICAST] = { .name = "multicast", .line = "One transmission of an image for a whole group (dormouse-multicast(7))" },
 	[T_SOURCE] = { .name = "source", .line = "Where updates come from; one table a source",
 		       ARRAY_(struct config_source, sources, n_sources, CONFIG_SOURCES_MAX) },
@@ -175,6 +176,19 @@ const struct schema_key schema_keys[] = {
 	  .line = "Path below which nodes find offers, images and the report resource" },
 	{ T_DELIVERY, "offer_max_age_s", C_(delivery.offer_max_age_s), SECONDS_(1, DAY), .def = "60", RESTART_,
 	  .line = "Max-Age of an offer" },
+
+	{ T_SMP, "message_bytes", C_(smp.message_bytes), COUNT_(128, 2048), .def = "256",
+	  .line = "Largest message in bytes, unless a node takes less; about 1200 where no loss is feared, 300 or less on 802.15.4" },
+	{ T_SMP, "window", C_(smp.window), COUNT_(1, 16), .def = "4",
+	  .line = "Chunks of an image in flight; fewer with nodes that have fewer buffers, one after a loss" },
+	{ T_SMP, "answer_ms", C_(smp.answer_ms), COUNT_(50, 60000), .def = "1000",
+	  .line = "Milliseconds until what was not answered is sent again; doubles up to four seconds" },
+	{ T_SMP, "restart_s", C_(smp.restart_s), SECONDS_(5, 3600), .def = "300",
+	  .line = "How long a node may take to restart, with the swap of its images" },
+	{ T_SMP, "proof_s", C_(smp.proof_s), SECONDS_(0, DAY), .def = "10",
+	  .line = "How long a new image must run before it is confirmed" },
+	{ T_SMP, "single_slot", C_(smp.single_slot), BOOL_, .def = "false",
+	  .line = "Also update nodes with a single slot, which cannot test an image and go back" },
 
 	{ M_(enabled), BOOL_, .def = "false", RESTART_,
 	  .line = "Deliver by multicast to the devices of a [[multicast_group]] when it costs less than one by one" },

@@ -19,6 +19,7 @@ struct delivery_order {                        /* copied by the driver */
 	char job[JOB_ID_BYTES], device[DEVICE_ID_BYTES];
 	struct digest manifest;                /* names the update */
 	uint64_t sequence;
+	enum job_state state;                  /* of the job, as it is handed over: what was reached before a restart of ours */
 	const struct delivery_image *images;
 	size_t n_images;
 };

@@ -534,6 +534,7 @@ int devices_put(struct devices *ds, const struct device *d, struct wall now, db_
 	e->d.wake = d->wake;
 	e->d.proof = d->proof;
 	memcpy(e->d.name, d->name, sizeof(d->name));
+	memcpy(e->d.address, d->address, sizeof(d->address));
 	if (d->driver[0])
 		memcpy(e->d.driver, d->driver, sizeof(d->driver));
 	if (is_enrolling)

@@ -7,6 +7,7 @@
 enum {
 	DEVICE_ID_BYTES = 64, DEVICE_HW_BYTES = 32, DEVICE_VERSION_BYTES = 64, DEVICE_COMPONENTS_MAX = 8,
 	DEVICE_COMPONENT_ID_BYTES = 64, DEVICE_IDENTITY_BYTES = 65, DEVICE_DRIVER_BYTES = 24, DEVICE_NAME_BYTES = 64,
+	DEVICE_ADDRESS_BYTES = 80,
 };
 
 enum device_state { DEVICE_SEEN, DEVICE_ENROLLED, DEVICE_QUARANTINED, DEVICE_RETIRED, DEVICE_STATE_COUNT };
@@ -47,10 +48,11 @@ struct device {
 	size_t n_components;
 	struct wake_pattern wake;
 	enum device_proof proof;
-	char driver[DEVICE_DRIVER_BYTES];      /* "coap-pull" */
+	char driver[DEVICE_DRIVER_BYTES];      /* "coap-pull", "smp-udp" */
 	char identity[DEVICE_IDENTITY_BYTES];  /* security identity it must show; empty = none (open, by endpoint name) */
 	struct wall enrolled_at, last_seen;
 	char last_addr[80];
+	char address[DEVICE_ADDRESS_BYTES];    /* where drivers that call it find it: HOST[:PORT]; empty = not told */
 };
 
 const char *device_state_name(enum device_state s);

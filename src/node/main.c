@@ -13,14 +13,15 @@
 #include "base/text.h"
 #include "base/tmpfile.h"
 #include "node/fleet.h"
+#include "node/smp_node.h"
 
-enum { EXIT_USAGE = 2, ANCHOR_BYTES_MAX = 1024 * 1024 };
+enum { EXIT_USAGE = 2, EXIT_TIME = 3, ANCHOR_BYTES_MAX = 1024 * 1024 };
 
 struct options {
 	struct fleet_config fleet;
 	uint8_t psk[FLEET_PSK_BYTES_MAX], mac[FLEET_PSK_BYTES_MAX];
 	size_t n_psk, n_mac;
-	const char *anchor, *vendor, *class;
+	const char *anchor, *vendor, *class, *smp, *smp_is;
 	double loss;
 	bool has_sleepers, has_seed, is_verbose;
 };
@@ -28,7 +29,7 @@ struct options {
 enum {
 	OPT_GATEWAY = 256, OPT_EP, OPT_STATE, OPT_COUNT, OPT_IDENTITY, OPT_PSK_HEX, OPT_PSK_FILE, OPT_MAC_KEY, OPT_ANCHOR, OPT_VENDOR, OPT_CLASS,
 	OPT_HW, OPT_BASE, OPT_SLEEP, OPT_SLEEPERS, OPT_AWAKE, OPT_LOSS, OPT_SEED, OPT_SPEED, OPT_LIFETIME, OPT_SZX, OPT_ONCE, OPT_WHEN_UPDATED,
-	OPT_START_SEQ, OPT_NON_SECURE, OPT_STATUS, OPT_CRASH, OPT_PROXY, OPT_TIMEOUT, OPT_ACK_TIMEOUT, OPT_MULTICAST, OPT_VERBOSE, OPT_HELP, OPT_VERSION,
+	OPT_START_SEQ, OPT_NON_SECURE, OPT_STATUS, OPT_CRASH, OPT_PROXY, OPT_TIMEOUT, OPT_ACK_TIMEOUT, OPT_MULTICAST, OPT_SMP, OPT_SMP_IS, OPT_VERBOSE, OPT_HELP, OPT_VERSION,
 };
 
 static const struct option long_options[] = {
@@ -63,6 +64,8 @@ static const struct option long_options[] = {
 	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
 	{ "ack-timeout", required_argument, NULL, OPT_ACK_TIMEOUT },
 	{ "multicast", required_argument, NULL, OPT_MULTICAST },
+	{ "smp", required_argument, NULL, OPT_SMP },
+	{ "smp-is", required_argument, NULL, OPT_SMP_IS },
 	{ "verbose", no_argument, NULL, OPT_VERBOSE },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "version", no_argument, NULL, OPT_VERSION },
@@ -72,6 +75,7 @@ static const struct option long_options[] = {
 static void help(FILE *f)
 {
 	fputs("usage: dormouse-node --gateway URI --ep NAME --state DIR [options]\n"
+	      "       dormouse-node --smp [HOST:]PORT --state DIR [--smp-is WORD,...] [--loss P] [--seed S] [--timeout S] [--status-json FILE]\n"
 	      "who:    --count N  --vendor DOMAIN|UUID  --class NAME|UUID  --hw REV  --start-seq N  --base URI\n"
 	      "trust:  --psk-hex K | --psk-file F  --identity ID  --anchor-key PEM | --mac-key-hex K | --non-secure\n"
 	      "life:   --sleep PERIOD_S  --sleepers M  --awake S  --lifetime S  --speed F  --szx 0..6  --by-proxy-uri\n"
@@ -227,12 +231,35 @@ static int take_option(struct options *o, int c)
 	case OPT_MULTICAST:
 		f->multicast = optarg;
 		return 0;
+	case OPT_SMP:
+		o->smp = optarg;
+		return 0;
+	case OPT_SMP_IS:
+		o->smp_is = optarg;
+		return 0;
 	case OPT_VERBOSE:
 		o->is_verbose = true;
 		return 0;
 	default:
 		return take_numbers(o, c);
 	}
+}
+
+/* A device that is called, and calls nobody. */
+static int parse_smp(const struct options *o, bool is_all)
+{
+	struct smp_server_config kind;
+
+	if (!is_all || o->fleet.gateway || o->fleet.name || !o->fleet.dir) {
+		help(stderr);
+		return -EINVAL;
+	}
+	if (smp_node_kind(o->smp_is, &kind) < 0) {
+		fputs("dormouse-node: --smp-is wants words of: v1 single-slot no-hash no-params no-resume must-erase damages refuses-confirm crashes\n",
+		      stderr);
+		return -EINVAL;
+	}
+	return 0;
 }
 
 /* 0; -EINVAL; 1 when there is nothing more to do. */
@@ -252,6 +279,8 @@ static int parse(struct options *o, int argc, char **argv)
 		if (take_option(o, c) < 0)
 			return -EINVAL;
 	}
+	if (o->smp)
+		return parse_smp(o, optind == argc);
 	if (optind != argc || !o->fleet.gateway || !o->fleet.name || !o->fleet.dir) {
 		help(stderr);
 		return -EINVAL;
@@ -334,6 +363,24 @@ static int run(struct options *o)
 	return status;
 }
 
+static int run_smp(const struct options *o)
+{
+	struct loop *l = loop_new();
+	struct loop_signal *term = loop_signal_new(l, SIGTERM, on_signal, l), *intr = loop_signal_new(l, SIGINT, on_signal, l);
+	struct smp_node_config c = { .listen = o->smp, .dir = o->fleet.dir, .kind = o->smp_is, .loss = o->loss, .seed = o->fleet.seed,
+				     .status_file = o->fleet.status_file };
+	struct smp_node *n = NULL;
+	int r = smp_node_open(l, &c, &n);
+
+	if (r == 0)
+		r = o->fleet.timeout_s ? loop_run_for(l, (int64_t)o->fleet.timeout_s * 1000) : loop_run(l);
+	smp_node_close(n);
+	loop_signal_free(term);
+	loop_signal_free(intr);
+	loop_free(l);
+	return r == -ETIMEDOUT ? EXIT_TIME : r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
 int main(int argc, char **argv)
 {
 	struct options o = {
@@ -344,10 +391,12 @@ int main(int argc, char **argv)
 	if (r != 0)
 		return r < 0 ? EXIT_USAGE : EXIT_SUCCESS;
 	log_open("dormouse-node", o.is_verbose ? LOG_DEBUG : LOG_ERR);
-	if (make_trust(&o) < 0)
-		return EXIT_USAGE;
 	if (!o.has_seed)
 		o.fleet.seed = random_u64();
+	if (o.smp)
+		return run_smp(&o);
+	if (make_trust(&o) < 0)
+		return EXIT_USAGE;
 	if (!o.has_sleepers)
 		o.fleet.sleepers = o.fleet.count;
 	o.fleet.psk_key = SPAN(o.psk, o.n_psk);

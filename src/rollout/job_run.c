@@ -236,6 +236,7 @@ static void act_offer(struct job_run *r, struct job_entry *e)
 	memcpy(order.job, e->j.id, sizeof(order.job));
 	memcpy(order.device, e->j.device, sizeof(order.device));
 	order.sequence = u->sequence;
+	order.state = e->j.state;
 	e->j.total_bytes = 0;
 	for (size_t i = 0; i < u->n_images && order.n_images < DELIVERY_IMAGES_MAX; i++) {
 		struct delivery_image *img = &images[order.n_images++];
@@ -636,7 +637,7 @@ static void on_report(void *ctx, const char *device, const struct node_report *r
 	if (rep->has_received && rep->received_bytes <= e->j.total_bytes && rep->received_bytes > e->j.sent_bytes)
 		e->j.sent_bytes = rep->received_bytes;
 	report_reason(rep, reason, sizeof(reason));
-	enum job_event ev = job_event_from_report(rep->state, rep->result);
+	enum job_event ev = rep->is_reverted ? JOB_EV_REVERTED : job_event_from_report(rep->state, rep->result);
 	if (job_apply(r, e, ev, reason, done, arg) >= 0)
 		return;
 	/* It changes nothing any more. A node that is not done yet hears that its update was cancelled: it must not install it. */

@@ -8,10 +8,10 @@
 
 static const struct db_op device_put = { .sql = {
 	"INSERT INTO device (id, name, state, vendor_id, class_id, hw_revision, wake_kind, wake_period_s, wake_window_s, proof, driver,"
-	" identity, enrolled_at, last_seen, last_addr) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
+	" identity, enrolled_at, last_seen, last_addr, address) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)"
 	" ON CONFLICT (id) DO UPDATE SET name = ?2, state = ?3, vendor_id = ?4, class_id = ?5, hw_revision = ?6, wake_kind = ?7,"
 	" wake_period_s = ?8, wake_window_s = ?9, proof = ?10, driver = ?11, identity = ?12, enrolled_at = ?13, last_seen = ?14,"
-	" last_addr = ?15",
+	" last_addr = ?15, address = ?16",
 	"DELETE FROM device_component WHERE device = ?1",
 } };
 static const struct db_op device_delete = { .sql = { "DELETE FROM device WHERE id = ?1" } };
@@ -38,7 +38,7 @@ void device_store_put(struct db *db, const struct device *d, db_done_fn *done, v
 		 uuid_or_null(d->model.has_vendor, d->model.vendor_id), uuid_or_null(d->model.has_class, d->model.class_id),
 		 sql_text(d->model.hw_revision), sql_text(wake_kind_name(d->wake.kind)), sql_int(d->wake.period_s),
 		 sql_int(d->wake.window_s), sql_text(device_proof_name(d->proof)), sql_text(d->driver), sql_text(d->identity),
-		 sql_int(d->enrolled_at.ms), sql_int(d->last_seen.ms), sql_text(d->last_addr));
+		 sql_int(d->enrolled_at.ms), sql_int(d->last_seen.ms), sql_text(d->last_addr), sql_text(d->address));
 	for (size_t i = 0; i < d->n_components; i++) {
 		const struct device_component *c = &d->components[i];
 		is_last = i + 1 == d->n_components;
@@ -89,7 +89,8 @@ static int read_device(struct db *db, sqlite3_stmt *st, struct device *d)
 	    device_proof_parse(span_str(sql_column_str(st, 9)), &d->proof) < 0 ||
 	    sql_column_copy(st, 10, d->driver, sizeof(d->driver)) < 0 ||
 	    sql_column_copy(st, 11, d->identity, sizeof(d->identity)) < 0 ||
-	    sql_column_copy(st, 14, d->last_addr, sizeof(d->last_addr)) < 0)
+	    sql_column_copy(st, 14, d->last_addr, sizeof(d->last_addr)) < 0 ||
+	    sql_column_copy(st, 15, d->address, sizeof(d->address)) < 0)
 		return -EBADMSG;
 	d->model.has_vendor = sql_column_bytes(st, 3, d->model.vendor_id, 16) == 0;
 	d->model.has_class = sql_column_bytes(st, 4, d->model.class_id, 16) == 0;
@@ -119,7 +120,7 @@ int device_store_load(struct db *db, int (*fn)(void *ctx, const struct device *d
 
 	return sql_query(db_reader(db),
 			 "SELECT id, name, state, vendor_id, class_id, hw_revision, wake_kind, wake_period_s, wake_window_s, proof, driver,"
-			 " identity, enrolled_at, last_seen, last_addr FROM device ORDER BY id",
+			 " identity, enrolled_at, last_seen, last_addr, address FROM device ORDER BY id",
 			 NULL, 0, load_device, &l);
 }
 

@@ -16,6 +16,7 @@ WRONG = [
     (BASE + ["--non-secure", "--class", "lamp"], "--vendor"),
     (["--gateway", "coap://127.0.0.1:1", "--ep", "a/b", "--state", "s", "--non-secure"], "--ep wants"),
     (["--gateway", "coap://127.0.0.1:1", "--ep", "x" * 51, "--state", "s", "--non-secure"], "--ep wants"),
+    (["--smp", "0"], "usage:"), (BASE + ["--smp", "0"], "usage:"), (["--smp", "0", "--state", "s", "--smp-is", "v1,odd"], "--smp-is wants"),
 ]
 
 with tempfile.TemporaryDirectory() as d:
