@@ -34,6 +34,7 @@ def shared(module_world):
     site.sequence = 1
     site.vendor.publish(1, vendor=lib.VENDOR, model="nobody")
     site.node = site.nodes(1)
+    site.daemon.wait_update(sequence=1, state="available")     # what was published before the first case is no case's
     return site
 
 
