@@ -325,6 +325,11 @@ static void a_device_is_enrolled_changed_and_forgotten(void **state)
 	assert_int_equal(place_ask(p, HTTP_PUT, "devices/n1", NULL, "{\"proof\":\"mac\"}")->status, 200);
 	assert_int_equal(place_get(p, "devices/n1", NULL), 200);
 	assert_string_equal(json_get_str(p->answer.root, "name"), "lamp");     /* what was not said stays */
+	assert_string_equal(json_get_str(p->answer.root, "address"), "");
+	assert_int_equal(place_ask(p, HTTP_PUT, "devices/n1", NULL, "{\"address\":\"[2001:db8::1]:1337\"}")->status, 200);
+	place_assert_problem(place_ask(p, HTTP_PUT, "devices/n1", NULL, "{\"address\":\"lamp.example\"}"), 400, "address: an IPv6 or IPv4 address");
+	assert_int_equal(place_get(p, "devices/n1", NULL), 200);
+	assert_string_equal(json_get_str(p->answer.root, "address"), "[2001:db8::1]:1337");
 	place_assert_problem(place_ask(p, HTTP_PUT, "devices/n2", NULL, "{\"identity\":\"k1\"}"), 409, "another device");
 	assert_int_equal(place_ask(p, HTTP_POST, "devices/n1/state", NULL, "{\"state\":\"quarantined\"}")->status, 200);
 	assert_int_equal(place_get(p, "devices", "state=quarantined"), 200);

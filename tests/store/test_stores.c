@@ -179,7 +179,7 @@ static struct device a_device(void)
 		},
 		.wake = { .kind = WAKE_WINDOW, .period_s = UINT32_MAX, .window_s = 20 },
 		.proof = PROOF_MAC, .driver = "coap-pull", .identity = "psk-node-1",
-		.enrolled_at = { 1000 }, .last_seen = { -5 }, .last_addr = "[2001:db8::1]:5683",
+		.enrolled_at = { 1000 }, .last_seen = { -5 }, .last_addr = "[2001:db8::1]:5683", .address = "[2001:db8::2]:1337",
 	};
 
 	return d;
