@@ -1371,16 +1371,29 @@ static void take_terms(struct mcast_receiver *r, const struct mcr_setup *s)
 	set_windows(r, &s->windows);
 }
 
+/* The gid may be another: the group's key has changed (MCD-10). */
 static enum mcr_ack is_same_session(const struct mcast_receiver *r, const struct mcr_setup *s)
 {
-	if (!is_same_object(r, s) || r->alg != s->alg || r->gid != s->gid)
+	if (!is_same_object(r, s) || r->alg != s->alg)
 		return MCR_CONFLICT;
 	return r->state == MCR_READY ? MCR_HAVE_IT : r->state == MCR_FAILED ? MCR_DEFERRED : MCR_ACCEPTED;
 }
 
-/* Told again, in the same words: as good as an answer that was lost, or what a node asks after a restart. */
-static enum mcr_ack repeat_setup(struct mcast_receiver *r, const struct mcr_setup *s)
+/* From here on frames are authentic under the new key only; of the old one its session counter is kept. */
+static void take_key(struct mcast_receiver *r, const struct mcr_setup *s)
 {
+	if (r->gid == s->gid)
+		return;
+	remember_sid(r, s->gid, s->sid);
+	r->gid = s->gid;
+}
+
+/* Told again, in the same words: as good as an answer that was lost, or what a node asks after a restart. */
+static enum mcr_ack repeat_setup(struct mcast_receiver *r, const struct mcr_setup *s, enum mcr_ack ack)
+{
+	take_key(r, s);
+	if (ack != MCR_ACCEPTED)               /* it has the object: it answers STATUS under the new key, too */
+		return save_session(r) < 0 ? MCR_NO_SPACE : ack;
 	take_terms(r, s);
 	if (r->state == MCR_CLOSED)
 		r->state = MCR_RECV;
@@ -1404,10 +1417,10 @@ enum mcr_ack mcr_setup(struct mcast_receiver *r, const struct mcr_setup *s, uint
 	bool is_repeated = r->state != MCR_IDLE && memcmp(r->sid, s->sid, sizeof(r->sid)) == 0;
 	if (ack == MCR_HAVE_IT && !is_repeated)
 		remember_sid(r, s->gid, s->sid);
+	if (is_repeated && (ack == MCR_ACCEPTED || ack == MCR_HAVE_IT))
+		return repeat_setup(r, s, ack);
 	if (ack != MCR_ACCEPTED)
 		return ack;
-	if (is_repeated)
-		return repeat_setup(r, s);
 	if (!is_same_object(r, s) || r->state == MCR_FAILED)
 		ack = start_object(r, s);
 	if (ack != MCR_ACCEPTED)

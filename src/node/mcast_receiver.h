@@ -222,7 +222,8 @@ struct mcast_receiver {
 int mcr_init(struct mcast_receiver *r, const struct mcr_ops *ops, void *ctx, uint32_t now);
 
 /* A session (C4). Erases the object's flash unless the same object is already on its way. Repeating it is fine: it
- * also tells windows and pace anew. */
+ * also tells windows and pace anew. So is another gid alone: the group's key has changed, and frames under the old one are not
+ * taken any more. */
 enum mcr_ack mcr_setup(struct mcast_receiver *r, const struct mcr_setup *s, uint32_t now);
 /* What mcr_setup() would say by session counter, limits and what goes on now; changes nothing. To be asked before room is made. */
 enum mcr_ack mcr_check_setup(const struct mcast_receiver *r, const struct mcr_setup *s);

@@ -110,7 +110,7 @@ static bool rig_mic_ok(void *ctx, uint32_t gid, const uint8_t sid[8], const uint
 	uint8_t mk[16], tag[16];
 	struct mcast_sid s;
 
-	if ((gid & 0xff) != RIG_GID)
+	if ((gid & 0xff) != g->gid)
 		return false;
 	memcpy(s.b, sid, sizeof(s.b));
 	mcast_mic_key(&s, g->key, mk);
@@ -206,6 +206,7 @@ struct rig *rig_new(uint32_t size, unsigned z, unsigned k, uint64_t seed)
 	g->setup = (struct mcr_setup){ .size = size, .z = (uint16_t)z, .k = (uint16_t)k, .log2_e = 12, .alg = 1, .gid = RIG_GID };
 	memcpy(g->setup.sha256, d.b, 32);
 	g->now = (uint32_t)-2000;              /* the clock wraps soon */
+	g->gid = RIG_GID;
 	rig_session(g, 1);
 	rig_boot(g);
 	return g;
@@ -218,15 +219,27 @@ struct rig *rig_free(struct rig *g)
 	return NULL;
 }
 
-void rig_session(struct rig *g, uint32_t counter)
+static void make_mk(struct rig *g)
 {
 	uint8_t mk[16];
 
-	g->sid = mcast_sid_of(counter, 0x01020300 + counter);
-	memcpy(g->setup.sid, g->sid.b, 8);
 	mcast_mic_key(&g->sid, g->key, mk);
 	mac_cmac_free(g->mk);
 	g->mk = mac_cmac_new(mk);
+}
+
+void rig_session(struct rig *g, uint32_t counter)
+{
+	g->sid = mcast_sid_of(counter, 0x01020300 + counter);
+	memcpy(g->setup.sid, g->sid.b, 8);
+	make_mk(g);
+}
+
+void rig_rekey(struct rig *g)
+{
+	g->setup.gid = ++g->gid;
+	g->key[0]++;
+	make_mk(g);
 }
 
 void rig_boot(struct rig *g)

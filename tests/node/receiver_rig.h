@@ -33,8 +33,8 @@ struct rig {
 	bool has_table, lies_in_table;
 	struct mcast_sid sid;                  /* of the frames made */
 	struct mac_cmac *mk;
-	uint8_t key[16];
-	uint32_t now;
+	uint8_t key[16];                       /* of gid */
+	uint32_t gid, now;
 	uint64_t random;
 
 	unsigned power;                        /* operations until it fails; 0 = never */
@@ -54,6 +54,7 @@ struct rig *rig_new(uint32_t size, unsigned z, unsigned k, uint64_t seed);
 struct rig *rig_free(struct rig *g);
 /* The session's counter and the keys of its frames. */
 void rig_session(struct rig *g, uint32_t counter);
+void rig_rekey(struct rig *g);                 /* another gid and key for the session, in setup and frames; the old one is not known any more */
 void rig_boot(struct rig *g);                  /* mcr_init() on what flash and records hold */
 uint32_t rig_random(struct rig *g);
 

@@ -577,6 +577,43 @@ static void forged_frames_do_no_harm(void **state)
 	world_close(&w);
 }
 
+/* MCD-10: the key changes in mid-session. */
+static void a_new_key_is_kept_and_the_old_one_opens_nothing(void **state)
+{
+	struct world w;
+	uint8_t frame[MCAST_FRAME_BYTES_MAX], bytes[Z] = { 0 }, mk[MAC_CMAC_KEY_BYTES];
+	const struct mcast_data d = { .g = 0, .n = 51, .fragment = SPAN(bytes, Z) };
+
+	start(&w, true);
+	session(&w, 1, true, true);
+	w.stop_after = 50;
+	assert_int_equal(invite(&w), COAP_201_CREATED);
+	assert_true(gateway_run(&w.g, has_sent, &w, PATIENCE_MS));
+	mcast_mic_key(&w.s.sid, w.s.key, mk);
+	struct mac_cmac *old = mac_cmac_new(mk);
+	w.s.gid++;
+	w.s.key[0]++;
+	buf_clear(&w.told);
+	mcast_setup_encode(&w.s, &w.told);
+	mcast_mic_key(&w.s.sid, w.s.key, mk);
+	mac_cmac_free(w.mk);
+	w.mk = mac_cmac_new(mk);
+	assert_int_equal(invite(&w), COAP_201_CREATED);
+	assert_true(gateway_run(&w.g, is_listening, &w, PATIENCE_MS));
+	assert_int_equal(node_multicast_status(w.node).received_bytes, 50 * Z);
+	uint64_t bad = node_multicast_status(w.node).bad_frames;
+	node_multicast_hear(w.node, SPAN(frame, mcast_frame_seal(old, &w.s.sid, frame, mcast_data_encode(mcast_sid8(&w.s.sid), &d, frame))));
+	mac_cmac_free(old);
+	assert_int_equal(node_multicast_status(w.node).bad_frames, bad + 1);
+	assert_int_equal(node_multicast_status(w.node).received_bytes, 50 * Z);
+	w.stop_after = 0;                      /* it goes on where it was */
+	assert_true(gateway_run(&w.g, is_updated, &w, PATIENCE_MS));
+	assert_installed(&w);
+	assert_int_equal(w.n_item_blocks, 0);
+	assert_int_equal(w.g.n_blocks, 0);
+	world_close(&w);
+}
+
 static void a_session_that_is_aborted_leaves_it_to_unicast(void **state)
 {
 	for (int by_delete = 0; by_delete < 2; by_delete++) {
@@ -645,6 +682,7 @@ int main(void)
 		cmocka_unit_test(setups_that_cannot_be_are_refused_with_the_reason),
 		cmocka_unit_test(an_envelope_that_is_not_accepted_costs_no_frame),
 		cmocka_unit_test(forged_frames_do_no_harm),
+		cmocka_unit_test(a_new_key_is_kept_and_the_old_one_opens_nothing),
 		cmocka_unit_test(a_session_that_is_aborted_leaves_it_to_unicast),
 		cmocka_unit_test(an_offer_by_unicast_ends_listening),
 		cmocka_unit_test(without_an_interface_it_says_so_and_goes_on),

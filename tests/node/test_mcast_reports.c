@@ -205,6 +205,55 @@ static void old_sessions_are_not_joined_again(void **state)
 	rig_free(g);
 }
 
+/* MCD-10: a device has left the group, and took its key along. What is here stays, and so does what was seen under the old key. */
+static void the_key_of_a_live_session_changes(void **state)
+{
+	struct rig *g = armed(65536, 512, 9);
+	uint8_t old[MCAST_FRAME_BYTES_MAX];
+	size_t old_n = rig_make_data(g, 0, 301, old);
+	struct mcast_status s = status(1, MCAST_STATUS_ALL);
+
+	for (unsigned n = 1; n <= 300; n++)
+		assert_true(rig_data(g, 0, n));
+	struct mcr_setup first = g->setup;
+	rig_rekey(g);
+	assert_false(rig_data(g, 0, 301));     /* nobody told it the key yet */
+	assert_int_equal(mcr_check_setup(&g->r, &g->setup), MCR_ACCEPTED);
+	assert_int_equal(mcr_setup(&g->r, &g->setup, g->now), MCR_ACCEPTED);
+	assert_int_equal(mcr_setup(&g->r, &g->setup, g->now), MCR_ACCEPTED);   /* repeated */
+	assert_int_equal(mcr_state(&g->r), MCR_RECV);
+	assert_int_equal(mcr_deficit(&g->r, 0), 212);
+	assert_int_equal(mcr_stats(&g->r, g->now)->n_lost, 0);
+	assert_false(rig_feed(g, old, old_n));
+	assert_int_equal(mcr_deficit(&g->r, 0), 212);
+	rig_boot(g);                           /* and it stays so */
+	assert_true(rig_data(g, 0, 301));
+	rig_rekey(g);
+	g->setup.size--;
+	assert_int_equal(mcr_setup(&g->r, &g->setup, g->now), MCR_CONFLICT);
+	g->setup.size++;
+	g->setup.alg = 2;
+	assert_int_equal(mcr_setup(&g->r, &g->setup, g->now), MCR_CONFLICT);
+	g->setup.alg = first.alg;
+	assert_int_equal(mcr_setup(&g->r, &g->setup, g->now), MCR_ACCEPTED);
+	rig_pass(g, 0);
+	assert_int_equal(mcr_state(&g->r), MCR_READY);
+	assert_true(rig_is_true(g));
+	rig_rekey(g);                          /* it has the object, and goes on to say so */
+	assert_int_equal(mcr_setup(&g->r, &g->setup, g->now), MCR_HAVE_IT);
+	g->n_reports = 0;
+	assert_true(rig_status(g, &s));
+	rig_wait(g, 3000);
+	assert_int_equal(g->n_reports, 1);
+	assert_int_equal(g->reports[0].flags, MCR_REPORT_DONE);
+	struct mcr_setup older = g->setup;     /* the same counter under the new key as under the one before */
+	older.sid[6] ^= 1;
+	assert_int_equal(mcr_setup(&g->r, &older, g->now), MCR_REPLAYED);
+	older.gid--;
+	assert_int_equal(mcr_setup(&g->r, &older, g->now), MCR_REPLAYED);
+	rig_free(g);
+}
+
 static void setups_beyond_our_limits_are_refused_with_the_reason(void **state)
 {
 	struct rig *g = rig_new(8192, 64, 512, 5);
@@ -356,6 +405,7 @@ int main(void)
 		cmocka_unit_test(an_echo_that_knows_as_much_cancels),
 		cmocka_unit_test(old_status_frames_are_not_answered_again),
 		cmocka_unit_test(old_sessions_are_not_joined_again),
+		cmocka_unit_test(the_key_of_a_live_session_changes),
 		cmocka_unit_test(setups_beyond_our_limits_are_refused_with_the_reason),
 		cmocka_unit_test(the_same_object_in_a_new_session_goes_on),
 		cmocka_unit_test(a_session_ends_with_its_lifetime),
