@@ -237,6 +237,17 @@ static void the_last_ones_and_some_kinds_alone(void **state)
 	assert_int_equal(wire_count(&s->reader, "\nid: "), 1);
 }
 
+/* All that the reader was told to have lost: in one event, or in two when the first just fitted where nothing else did. */
+static unsigned long long told_missed(const struct site *s)
+{
+	static const char key[] = "\"GW_MISSED\":\"";
+	unsigned long long n = 0;
+
+	for (const char *p = strstr(buf_str(&s->reader.in), key); p; p = strstr(p + 1, key))
+		n += strtoull(p + sizeof(key) - 1, NULL, 10);
+	return n;
+}
+
 /* What the kernel and the server hold for a reader is a few hundred kilobytes; then the ring goes round without it. */
 static void a_slow_reader_costs_a_bounded_buffer_and_learns_what_it_lost(void **state)
 {
@@ -255,14 +266,11 @@ static void a_slow_reader_costs_a_bounded_buffer_and_learns_what_it_lost(void **
 	dropped = metric_get(METRIC_EVENTS_DROPPED) - dropped;
 	wire_go_on_reading(&s->reader);
 	wait_event(s, n - 1);
-	wire_wait(&s->reader, "events-missed");
-	char text[64];
-	(void)snprintf(text, sizeof(text), "\"GW_MISSED\":\"%lld\"", (long long)dropped);
-	assert_true(wire_has(&s->reader, text));
+	assert_int_equal(told_missed(s), dropped);
 	assert_int_equal(wire_count(&s->reader, "\nid: ") + (size_t)dropped, n);      /* each came or was told of */
 	happen(n, 1);
 	wait_event(s, n);
-	assert_int_equal(wire_count(&s->reader, "event: events-missed"), 1);
+	assert_int_equal(told_missed(s), dropped);     /* once */
 }
 
 static void readers_that_left_are_forgotten(void **state)
