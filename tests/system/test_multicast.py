@@ -12,6 +12,10 @@ import threading
 import warnings
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.cmac import CMAC
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 import lib
 from test_coap_psk import enrol, keys
@@ -210,6 +214,54 @@ def test_a_recall_in_the_middle_ends_it(make_site):
     lab.wait_sequence(4)
     lab.assert_installed(image)
     assert all(n["sequence"] == 4 for nodes in lab.nodes for n in nodes.status())
+
+
+class Insider:
+    """A device that was in the group and goes on to send with the key that it was told in the setup."""
+
+    def __init__(self, state):
+        with open(os.path.join(state, "mcast-setup"), "rb") as f:
+            setup = f.read()
+        at, key = setup.index(b"\x01\x48") + 2, setup.index(b"\x0b\x50") + 2
+        self.sid = setup[at:at + 8]
+        self.mk = HKDF(hashes.SHA256(), 16, self.sid, b"mcd1-mic").derive(setup[key:key + 16])
+        self.sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        self.sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, socket.if_nametoindex("br0"))
+
+    def say(self, frame, mic):
+        c = CMAC(AES(self.mk))
+        c.update(self.sid + frame)
+        self.sock.sendto(b"\x50\x02\x12\x34\xb1m\xff" + frame + c.finalize()[:mic], (GROUP, PORT))
+
+    def spoil(self, g, number):
+        self.say(bytes([8, self.sid[7], g]) + struct.pack("<H", (g & 3) << 14 | number) + bytes(64), 4)
+
+    def abort(self):
+        self.say(bytes([0x43, self.sid[7], 2]), 8)
+
+
+def test_a_device_that_is_removed_in_the_middle_takes_no_part_any_more(make_site):
+    """MCD-10: the others are told a new key, and finish by multicast; what is sent with the old one is not believed."""
+    lab = Lab(make_site, [0, 0], 3)
+    d, image = lab.daemon, lib.image_bytes(96 * 1024, 14)
+    lab.publish(3, image)
+    lab.wait_frames(200)
+    insider = Insider(os.path.join(lab.nodes[0].state, "n0-000"))
+    lib.ctl("-s", d.sock, "devices", "remove", "n0-000")
+    d.wait_log("multicast group lab: new key [0-9]+, without n0-000")
+    frames = lab.metric("dormouse_multicast_frames_total")
+    lab.wait_frames(50)  # all are told, and it goes on
+    others = [n for nodes in lab.nodes for n in nodes.names() if n != "n0-000"]
+    lib.wait_for(lambda: [insider.spoil(g, 500 - i) for g in range(3) for i in range(5)] and insider.abort() is None and
+                 lab.metric("dormouse_multicast_frames_total") >= frames + 300, "300 frames", 60, [d])
+    lib.wait_for(lambda: sum(n["sequence"] == 3 for nodes in lab.nodes for n in nodes.status() if n["name"] in others) == len(others),
+                 "the others are updated", 90, [d])
+    d.wait_log(r"session [0-9a-f]{16}: done: 5 of", 60)
+    assert lab.metric("dormouse_multicast_frames_total") < 1.3 * len(image) / 64
+    assert lab.metric("dormouse_image_bytes_sent_total") == 0
+    for nodes in lab.nodes:
+        assert all(got == image for name, got in nodes.installed().items() if name in others)
+        assert "does not match its digest" not in nodes.log_text()
 
 
 def test_an_interface_that_goes_away_and_comes_back(make_site):
