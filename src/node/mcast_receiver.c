@@ -198,7 +198,6 @@ static int save_session(struct mcast_receiver *r)
 	put_le16(p + 56, r->pace_ms);
 	put_le16(p + 58, r->slot_ms);
 	put_le32(p + 60, r->lifetime_ms);
-	put_le32(p + 64, r->is_spoiled);
 	return r->ops->save(r->ctx, MCR_KEY_SESSION, p, sizeof(p));
 }
 
@@ -534,7 +533,6 @@ static int spoil(struct mcast_receiver *r, unsigned g)
 {
 	bool again = r->gens[g].state & SPOILED;
 
-	r->is_spoiled = true;
 	r->stats.n_spoiled++;
 	if (gen_state(r, g) == MCR_BAD && r->n_bad_pulls < BAD_PULLS)
 		r->n_bad_pulls++;
@@ -585,7 +583,6 @@ static int verify_object(struct mcast_receiver *r)
 		return leave(r);
 	if (memcmp(is, r->sha256, sizeof(is)) == 0) {
 		r->state = MCR_READY;
-		r->is_spoiled = false;
 		if (save_session(r) < 0)
 			return leave(r);
 		r->ops->event(r->ctx, MCR_EV_READY, 0);
@@ -748,13 +745,22 @@ static unsigned loss_permille(const struct mcast_receiver *r)
 	return expected ? (lost * 1000 + expected / 2) / expected : r->state == MCR_READY ? 0 : 1000;
 }
 
+/* A digest was wrong, and what it belongs to has not been made good since. */
+static bool is_spoiled(const struct mcast_receiver *r)
+{
+	for (unsigned g = 0; g < r->n_gen; g++)
+		if (r->gens[g].state & SPOILED && gen_state(r, g) != MCR_SOLVED)
+			return true;
+	return false;
+}
+
 void mcr_report_make(const struct mcast_receiver *r, uint8_t seq, struct mcr_report *ret)
 {
 	memset(ret, 0, sizeof(*ret));
 	memcpy(ret->sid, r->sid, sizeof(ret->sid));
 	ret->seq = seq;
 	ret->loss_permille = (uint16_t)loss_permille(r);
-	ret->flags = (uint8_t)((r->state == MCR_READY ? MCR_REPORT_DONE : 0) | (r->is_spoiled ? MCR_REPORT_DIGEST_FAILED : 0));
+	ret->flags = (uint8_t)((r->state == MCR_READY ? MCR_REPORT_DONE : 0) | (is_spoiled(r) ? MCR_REPORT_DIGEST_FAILED : 0));
 	for (unsigned g = 0; g < r->n_gen; g++) {
 		unsigned d = mcr_deficit(r, g), i = ret->n;
 		if (d == 0)
@@ -1248,7 +1254,7 @@ int mcr_put(struct mcast_receiver *r, uint32_t off, const uint8_t *data, size_t 
 
 static void reset_volatile(struct mcast_receiver *r)
 {
-	r->has_windows = r->is_window_over = r->is_napping = r->has_report = r->has_seq = r->is_repairing = r->is_spoiled = false;
+	r->has_windows = r->is_window_over = r->is_napping = r->has_report = r->has_seq = r->is_repairing = false;
 	r->n_bad_pulls = 0;
 	r->air_n = r->learned_rows = 0;
 	r->expected = r->lost = 0;
@@ -1476,7 +1482,6 @@ static int load_session(struct mcast_receiver *r)
 	r->slot_ms = (uint16_t)le16(p + 58);
 	r->lifetime_ms = le32(p + 60);
 	reset_volatile(r);
-	r->is_spoiled = le32(p + 64) & 1;
 	return 1;
 }
 

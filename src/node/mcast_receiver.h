@@ -196,7 +196,7 @@ struct mcast_receiver {
 	uint8_t g_first, g_last;               /* of the window */
 
 	/* STATUS, and what is in the air */
-	bool has_seq, is_repairing, is_spoiled;
+	bool has_seq, is_repairing;
 	uint8_t seq, n_bad_pulls, n_vain, air_g;       /* n_vain: rows in a row that were of no use */
 	uint16_t air_n, learned_rows;
 	uint32_t expected, lost;               /* first pass, of frozen generations */

@@ -387,6 +387,35 @@ static void a_forged_generation_is_found_erased_and_at_last_fetched_by_unicast(v
 	rig_free(g);
 }
 
+/* MCD-8: flag 2 stands as long as there is something to be made good, and is not said of a generation that has been. */
+static void what_was_spoiled_and_is_made_good_is_not_told_any_more(void **state)
+{
+	struct rig *g = armed(65536, 64, 512, 16);
+	uint8_t frame[MCAST_FRAME_BYTES_MAX];
+	struct mcr_report report;
+
+	g->has_table = true;
+	for (unsigned i = 1; i <= 512; i++) {
+		size_t len = rig_make_data(g, 0, i, frame);
+		frame[20] ^= i == 13;
+		(void)rig_feed(g, frame, mcast_frame_seal(g->mk, &g->sid, frame, len - MCAST_MIC_DATA_BYTES));
+	}
+	for (unsigned boot = 0; boot < 2; boot++) {
+		mcr_report_make(&g->r, 3, &report);
+		assert_int_equal(report.flags, MCR_REPORT_DIGEST_FAILED);
+		rig_boot(g);
+	}
+	for (unsigned i = 1; i <= 512; i++)
+		(void)rig_data(g, 0, i);
+	assert_int_equal(mcr_generation_state(&g->r, 0), MCR_SOLVED);
+	for (unsigned boot = 0; boot < 2; boot++) {
+		mcr_report_make(&g->r, 4, &report);
+		assert_int_equal(report.flags, 0);
+		rig_boot(g);
+	}
+	rig_free(g);
+}
+
 /* Forged parity spoils what it solves; without a table the whole object's digest finds it. */
 static void forged_parity_and_no_table_end_well_or_not_ready(void **state)
 {
@@ -527,6 +556,7 @@ int main(void)
 		cmocka_unit_test(duplicates_and_any_order_do_no_harm),
 		cmocka_unit_test(frames_that_are_not_what_they_should_be_are_dropped),
 		cmocka_unit_test(a_forged_generation_is_found_erased_and_at_last_fetched_by_unicast),
+		cmocka_unit_test(what_was_spoiled_and_is_made_good_is_not_told_any_more),
 		cmocka_unit_test(forged_parity_and_no_table_end_well_or_not_ready),
 		cmocka_unit_test(what_cannot_be_right_fails_in_the_end),
 		cmocka_unit_test(the_power_may_fail_in_any_operation),
