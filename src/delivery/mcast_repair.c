@@ -3,6 +3,8 @@
 #include "codec/parity.h"
 #include "delivery/mcast_session_internal.h"
 
+enum { MCAST_LOSS_UNKNOWN = 1000 };             /* MCD-8: it heard nothing, or was restarted */
+
 /* Rows and repeated fragments of a generation so far: what a member could have received after its last word. */
 unsigned mcast_repair_sent(const struct mcast_gen *g)
 {
@@ -104,7 +106,7 @@ static void count_answer(struct mcast_session *s, struct mcast_member *m, const 
 		return;
 	m->poll = s->poll.number;
 	s->poll.n_heard++;
-	if (s->poll.kind == MCAST_POLL_SAMPLE && s->n_samples < MCAST_SAMPLES)
+	if (s->poll.kind == MCAST_POLL_SAMPLE && s->n_samples < MCAST_SAMPLES && r->loss_permille < MCAST_LOSS_UNKNOWN)
 		s->samples[s->n_samples++] = r->loss_permille;
 	if (s->poll.kind != MCAST_POLL_STATUS || m->n_claims == 0)
 		return;
@@ -137,7 +139,7 @@ static void take_report(struct mcast_session *s, unsigned i, const struct mcast_
 	if (m->state == MCAST_MEMBER_INVITED ||
 	    (m->state < MCAST_MEMBER_INVITED && !(s->paused & MCAST_PAUSE_REKEY)))
 		mcast_member_set(s, i, MCAST_MEMBER_JOINED, MCAST_WHY_REPORT);
-	m->loss_permille = r->loss_permille;
+	m->loss_permille = r->loss_permille < MCAST_LOSS_UNKNOWN ? r->loss_permille : UINT16_MAX;
 	stuck = wants && m->state == MCAST_MEMBER_JOINED && lacks_progress(s, m, r);
 	keep_claims(s, m, r);
 	if (m->state == MCAST_MEMBER_JOINED)

@@ -244,6 +244,25 @@ static void proactive_parity_is_sized_by_the_sample(void **state)
 	rig_free(r);
 }
 
+/* MCD-8: 1000 per mille is said by who heard nothing or was restarted, be it most of the group: it says nothing of the air. */
+static void those_that_know_no_loss_are_left_out_of_the_sample(void **state)
+{
+	struct rig *r = rig_new(128 * KB, 512, 100, 0.1, 4);
+	struct mcast_session_view v;
+
+	(void)state;
+	rig_start(r);
+	assert_true(rig_run_phase(r, MCAST_PHASE_SAMPLE));
+	(void)rig_run(r, NULL, 0, 10);
+	for (unsigned i = 0; i < 60; i++)
+		assert_int_equal(rig_report(r, i, rig_view(r).status_seq, 1000, 0, 0, NULL), 0);
+	assert_true(rig_run_phase(r, MCAST_PHASE_PROACTIVE));
+	v = rig_view(r);
+	assert_true(v.loss_permille > 80 && v.loss_permille < 120);
+	assert_true(v.rows_planned < 4 * 120);
+	rig_free(r);
+}
+
 static void lossless_group_gets_no_parity(void **state)
 {
 	struct rig *r = rig_new(128 * KB, 512, 10, 0, 4);
@@ -538,6 +557,7 @@ int main(void)
 		cmocka_unit_test(object_that_is_busy_is_read_a_second_later),
 		cmocka_unit_test(sample_is_tried_three_times),
 		cmocka_unit_test(proactive_parity_is_sized_by_the_sample),
+		cmocka_unit_test(those_that_know_no_loss_are_left_out_of_the_sample),
 		cmocka_unit_test(lossless_group_gets_no_parity),
 		cmocka_unit_test(no_parity_row_is_sent_twice),
 		cmocka_unit_test(echo_follows_every_eight_reports),
