@@ -11,6 +11,7 @@ enum {
 	OWNER_SHIFT = 10, FROZEN = 0xffff, SPOILED = 0x80, NO_SLOT = 0xff, GEN_STATE = 0x7f,
 	VAIN_ROWS = 16,                                                /* so many by chance: once in 65536 */
 	SAVE_EVERY = 64, CAROUSEL = 3, BAD_PULLS = 3,
+	TAIL = 8,                                                      /* so many fragments at the end of a pass may be lost */
 	SNIFF_ROWS = 4,                                                /* a nap while the length of a pass is not known yet */
 	ASK_EVERY_MS = 5 * 60 * 1000, WINDOW_END_MS = 2000, SILENCE_MS = 3000, SILENCE_GAPS = 20,
 	PACE_MS = 50, SLOT_MS = 50, LIFETIME_S = 604800, LIFETIME_S_MAX = 1728000,     /* 20 days: the clock wraps after 49 */
@@ -846,7 +847,9 @@ static uint32_t silence_ms(const struct mcast_receiver *r) { return SILENCE_MS +
 
 static void nap(struct mcast_receiver *r, uint32_t until)
 {
-	r->is_napping = is_before(r->now, until);
+	if (!is_before(r->now, until))
+		return;
+	r->is_napping = true;
 	r->nap_until = until;
 }
 
@@ -1053,6 +1056,15 @@ static bool is_told(const struct mcast_receiver *r, const uint8_t *pairs, unsign
 	return true;
 }
 
+/* Data goes on during a sign of life (MCD-9), but not while a sample is taken: that is when the pass is over, and no parity has come. */
+static bool is_data_over(const struct mcast_receiver *r)
+{
+	for (unsigned g = r->g_first; g <= r->g_last && g < r->n_gen; g++)
+		if (gen_state(r, g) != MCR_SOLVED && r->gens[g].seen != FROZEN && r->gens[g].seen + (unsigned)TAIL < gen_m(r, g))
+			return false;
+	return !r->is_repairing && r->air_n == 0;
+}
+
 static bool on_status(struct mcast_receiver *r, const uint8_t *p, size_t n)
 {
 	unsigned behind = (uint8_t)(r->seq - p[2]), count = n > STATUS_HEAD ? p[9] : 0;
@@ -1073,7 +1085,7 @@ static bool on_status(struct mcast_receiver *r, const uint8_t *p, size_t n)
 
 		r->has_seq = true;
 		r->seq = p[2];
-		r->status_until = r->now + window;
+		r->status_until = r->now + (!(p[3] & STATUS_ALL) || is_data_over(r) ? window : 0);
 		r->is_repairing = r->is_repairing || !(p[3] & STATUS_ALL);
 		r->has_report = (is_live(r) || r->state == MCR_READY) && wanted && (r->ops->random(r->ctx) & 0xff) <= p[4];
 		r->report_at = r->now + mcr_report_delay(window, le16(p + 7), r->ops->random(r->ctx) & 0xffff);

@@ -190,7 +190,7 @@ struct mcast_receiver {
 	/* time */
 	uint32_t now, expires_at, heard_at;
 	uint32_t window_at, window_ms, period_ms;      /* the current or next window */
-	uint32_t nap_until, report_at, status_until, asked_at;
+	uint32_t nap_until, report_at, status_until, asked_at;        /* status_until: how long nothing follows a STATUS */
 	uint16_t windows_left;
 	bool has_windows, is_window_over, is_napping, is_listening, has_report, has_asked;
 	uint8_t g_first, g_last;               /* of the window */

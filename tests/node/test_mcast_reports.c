@@ -386,6 +386,44 @@ static void the_radio_is_off_while_parity_is_for_others(void **state)
 	assert_true(sum / 20 < 1.13);
 }
 
+/* MCD-8, MCD-9: data goes on while the group is asked for a sign of life, but not while it is asked for a sample. */
+static void nobody_naps_while_data_goes_on(void **state)
+{
+	for (unsigned answers = 0; answers < 2; answers++) {
+		struct rig *g = armed(131072, 512, 41);
+		struct mcast_status s = status(1, MCAST_STATUS_ALL);
+		s.prob = answers ? 255 : 0;
+		for (unsigned n = 1; n <= 100; n++)
+			(void)rig_data(g, 0, n);
+		assert_true(rig_status(g, &s));
+		for (unsigned ms = 0; ms < 3000; ms += 50) {
+			assert_true(mcr_is_listening(&g->r));
+			rig_wait(g, 50);
+		}
+		assert_true(answers == 0 || g->n_reports == 1);
+		rig_pass(g, 100);
+		s.seq = 2;
+		assert_true(rig_status(g, &s));        /* the sample: until its window is over */
+		rig_wait(g, 1999);
+		assert_false(mcr_is_listening(&g->r));
+		rig_wait(g, 2);
+		assert_true(mcr_is_listening(&g->r));
+		assert_true(rig_data(g, 0, 513));
+		s.seq = 3;
+		assert_true(rig_status(g, &s));        /* between parity */
+		rig_wait(g, 1999);
+		assert_true(mcr_is_listening(&g->r));
+		s.seq = 4;
+		s.flags = 0;
+		assert_true(rig_status(g, &s));        /* between rounds of repair */
+		rig_wait(g, 1999);
+		assert_false(mcr_is_listening(&g->r));
+		rig_wait(g, 2);
+		assert_true(mcr_is_listening(&g->r));
+		rig_free(g);
+	}
+}
+
 /* MCD-17: the memory of the whole receiver, with the default limits. On a 32-bit machine pointers take 8 bytes less. */
 static void the_receiver_fits_four_kilobytes(void **state)
 {
@@ -411,6 +449,7 @@ int main(void)
 		cmocka_unit_test(a_session_ends_with_its_lifetime),
 		cmocka_unit_test(a_sleeper_listens_in_its_windows_only),
 		cmocka_unit_test(the_radio_is_off_while_parity_is_for_others),
+		cmocka_unit_test(nobody_naps_while_data_goes_on),
 		cmocka_unit_test(the_receiver_fits_four_kilobytes),
 	};
 
