@@ -16,8 +16,8 @@ struct buf {
 
 void buf_add(struct buf *b, struct span s);
 void buf_add_u8(struct buf *b, uint8_t v);
-void buf_add_be(struct buf *b, uint64_t v, size_t n);   /* n low bytes, big-endian */
-void buf_add_le(struct buf *b, uint64_t v, size_t n);
+void buf_add_be(struct buf *b, uint64_t v, size_t n);   /* n <= 8 low bytes, big-endian */
+void buf_add_le(struct buf *b, uint64_t v, size_t n);  /* n <= 8 */
 void buf_add_str(struct buf *b, const char *s);
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 uint8_t *buf_grow(struct buf *b, size_t n);             /* n more bytes, zeroed; NULL when bad */

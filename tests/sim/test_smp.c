@@ -103,7 +103,8 @@ static void make_image(struct buf *b, uint8_t minor, size_t n)
 	buf_add_le(b, 0, 4);
 	buf_add_u8(b, 1);
 	buf_add_u8(b, minor);
-	buf_add_le(b, 0, 10);
+	buf_add_le(b, 0, 8);
+	buf_add_le(b, 0, 2);
 	for (size_t i = 0; i < n; i++)
 		buf_add_u8(b, (uint8_t)(i * 7 + i / 251 + minor));
 	struct digest d = digest_of(buf_span(b));
