@@ -1400,9 +1400,8 @@ static enum mcr_ack is_same_session(const struct mcast_receiver *r, const struct
 /* From here on frames are authentic under the new key only; of the old one its session counter is kept. */
 static void take_key(struct mcast_receiver *r, const struct mcr_setup *s)
 {
-	if (r->gid == s->gid)
-		return;
-	remember_sid(r, s->gid, s->sid);
+	if (r->gid != s->gid)
+		remember_sid(r, s->gid, s->sid);
 	r->gid = s->gid;
 }
 
