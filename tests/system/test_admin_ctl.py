@@ -175,6 +175,7 @@ def test_proofs_hold_offline_and_break_when_touched(busy, world):
     d, u = busy.daemon, busy.update
     ctl(d, "approve", u["id"])
     job = lib.wait_for(lambda: d.items("jobs"), "jobs", 20, [d])[0]["id"]
+    lib.wait_for(lambda: d.get(f"audit?subject={job}")["items"], "its first entry on the disk", 20, [d])
     proof, head, key = (os.path.join(world.dir, x) for x in ("proof.json", "head", "key"))
     ctl(d, "audit", "prove", job[:8], "-o", proof)
     ctl(d, "audit", "checkpoint", "-o", head)
