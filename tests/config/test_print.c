@@ -32,8 +32,8 @@ static const char *const configs[] = {
 	"[[source]]\nname='a'\nkind='https'\nurl='https://h/x?y=1'\npolicy='auto'\n[[source]]\nname='b'\nkind='folder'\npath='in'\n"
 	"[[anchor]]\nname='r'\nfile='r.pem'\nvendor_ids=['any']\nclass_ids=['1492af14-2569-5e48-bf42-9b2d51f2ab45']\nrevocation='soft'\n"
 	"[[policy]]\nclass_id='1492af14-2569-5e48-bf42-9b2d51f2ab45'\npolicy='auto'\n",
-	"[multicast]\nenabled=true\ngather_s='5 min'\n[[multicast_group]]\nname='g'\ninterface='lowpan0'\naddress='239.1.2.3'\nlink='868'\n"
-	"devices=['a','b']\nsectors=['hall']\n",
+	("[multicast]\nenabled=true\ngather_s='5 min'\n[[multicast_group]]\nname='g'\ninterface='lowpan0'\naddress='239.1.2.3'\nlink='868'\n"
+	"devices=['a','b']\nsectors=['hall']\n"),
 };
 
 static void what_is_printed_loads_back_the_same(void **state)
