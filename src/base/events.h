@@ -38,6 +38,11 @@
 	X(EV_MULTICAST_MEMBER, "multicast-member", "7f0a6f20c0d14d0e9a4e3b8f5f2b1045") \
 	X(EV_MULTICAST_INTERFACE, "multicast-interface", "7f0a6f20c0d14d0e9a4e3b8f5f2b1046") \
 	X(EV_MULTICAST_KEY, "multicast-key", "7f0a6f20c0d14d0e9a4e3b8f5f2b1047") \
+	X(EV_BLE_HEALTH, "ble-health", "7f0a6f20c0d14d0e9a4e3b8f5f2b1060") \
+	X(EV_BLE_NODE, "ble-node", "7f0a6f20c0d14d0e9a4e3b8f5f2b1061") \
+	X(EV_BLE_LINK, "ble-link", "7f0a6f20c0d14d0e9a4e3b8f5f2b1062") \
+	X(EV_BLE_PAIRING, "ble-pairing", "7f0a6f20c0d14d0e9a4e3b8f5f2b1063") \
+	X(EV_RADIO_INTERFACE, "radio-interface", "7f0a6f20c0d14d0e9a4e3b8f5f2b1064") \
 	X(EV_AUTH_REFUSED, "access-refused", "7f0a6f20c0d14d0e9a4e3b8f5f2b1050") \
 	X(EV_LIMIT_REACHED, "limit-reached", "7f0a6f20c0d14d0e9a4e3b8f5f2b1051") \
 	X(EV_STORE_FAILED, "store-failed", "7f0a6f20c0d14d0e9a4e3b8f5f2b1052") \

@@ -36,6 +36,8 @@ struct config_policy_row {                     /* [[policy]]: for a model; overr
 	int policy;
 };
 
+enum config_ble_scan { CONFIG_BLE_SCAN_AUTO, CONFIG_BLE_SCAN_ACTIVE, CONFIG_BLE_SCAN_PASSIVE, CONFIG_BLE_SCAN_OFF };
+enum config_ble_pairing { CONFIG_BLE_PAIRING_OFF, CONFIG_BLE_PAIRING_JUST_WORKS, CONFIG_BLE_PAIRING_PASSKEY };
 enum config_link { CONFIG_LINK_802154, CONFIG_LINK_THREAD, CONFIG_LINK_868, CONFIG_LINK_ETHERNET };
 
 struct config_multicast_group {                /* [[multicast_group]] */
@@ -90,6 +92,18 @@ struct config {
 	struct { char *path; uint32_t offer_max_age_s; } delivery;     /* path "fw" */
 
 	struct { uint32_t message_bytes, window, answer_ms, restart_s, proof_s; bool single_slot; } smp;
+
+	struct {
+		bool enabled;
+		char **adapters;               /* "hci0" or addresses; none = all */
+		int scan;                      /* enum config_ble_scan */
+		uint32_t scan_s, scan_every_s, weakest_dbm, links, turn_s, idle_s, gone_s;
+		char **services;               /* UUIDs: hear only who advertises one of them; none = everybody */
+		int pairing;                   /* enum config_ble_pairing */
+		char **pairing_nodes;          /* addresses that may pair */
+		bool resources, open;          /* publish the ble: tree; read it over plain CoAP, too */
+		char **closed_services;        /* UUIDs that the tree does not show */
+	} ble;
 
 	struct {
 		bool enabled;

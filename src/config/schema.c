@@ -3,7 +3,7 @@
 #include "base/text.h"
 
 enum { T_TOP, T_LOG, T_WORKER, T_COAP, T_DIRECTORY, T_HTTP, T_ADMIN, T_CACHE, T_REVOCATION, T_AUDIT, T_ROLLOUT, T_DELIVERY,
-       T_SMP, T_MULTICAST, T_SOURCE, T_ANCHOR, T_POLICY, T_GROUP, T_COUNT };
+       T_SMP, T_BLE, T_MULTICAST, T_SOURCE, T_ANCHOR, T_POLICY, T_GROUP, T_COUNT };
 
 #define ARRAY_(type_, list_, count_, max_) \
 	.element_bytes = sizeof(type_), .list_offset = offsetof(struct config, list_), \
@@ -23,6 +23,7 @@ const struct schema_table schema_tables[] = {
 	[T_ROLLOUT] = { .name = "rollout", .line = "Jobs: one update for one device" },
 	[T_DELIVERY] = { .name = "delivery", .line = "What nodes ask for over CoAP" },
 	[T_SMP] = { .name = "smp", .line = "Nodes that speak MCUmgr's SMP over UDP (driver smp-udp)" },
+	[T_BLE] = { .name = "ble", .line = "Bluetooth LE nodes, through BlueZ" },
 	[T_MULTICAST] = { .name = "multicast", .line = "One transmission of an image for a whole group (dormouse-multicast(7))" },
 	[T_SOURCE] = { .name = "source", .line = "Where updates come from; one table a source",
 		       ARRAY_(struct config_source, sources, n_sources, CONFIG_SOURCES_MAX) },
@@ -42,6 +43,10 @@ static const char *const kind_words[] = { "https", "folder", NULL };
 static const char *const policy_words[] = { [CONFIG_APPROVE] = "approve", [CONFIG_AUTO] = "auto", NULL };
 static const char *const revocation_words[] = { [CONFIG_HARD] = "hard", [CONFIG_GRACE] = "grace", [CONFIG_SOFT] = "soft", NULL };
 
+static const char *const ble_scan_words[] = { [CONFIG_BLE_SCAN_AUTO] = "auto", [CONFIG_BLE_SCAN_ACTIVE] = "active",
+					      [CONFIG_BLE_SCAN_PASSIVE] = "passive", [CONFIG_BLE_SCAN_OFF] = "off", NULL };
+static const char *const ble_pairing_words[] = { [CONFIG_BLE_PAIRING_OFF] = "off", [CONFIG_BLE_PAIRING_JUST_WORKS] = "just-works",
+						 [CONFIG_BLE_PAIRING_PASSKEY] = "passkey", NULL };
 static const char *const link_words[] = { [CONFIG_LINK_802154] = "802.15.4", [CONFIG_LINK_THREAD] = "thread", [CONFIG_LINK_868] = "868",
 					  [CONFIG_LINK_ETHERNET] = "ethernet", NULL };
 
@@ -49,6 +54,7 @@ static const char *const link_words[] = { [CONFIG_LINK_802154] = "802.15.4", [CO
 #define S_(field_) .table = T_SOURCE, .key = #field_, .offset = offsetof(struct config_source, field_)
 #define A_(field_) .table = T_ANCHOR, .key = #field_, .offset = offsetof(struct config_anchor, field_)
 #define P_(field_) .table = T_POLICY, .key = #field_, .offset = offsetof(struct config_policy_row, field_)
+#define B_(field_) .table = T_BLE, .key = #field_, .offset = offsetof(struct config, ble.field_)
 #define M_(field_) .table = T_MULTICAST, .key = #field_, .offset = offsetof(struct config, multicast.field_)
 #define G_(field_) .table = T_GROUP, .key = #field_, .offset = offsetof(struct config_multicast_group, field_)
 #define STRING_(syntax_) .type = SCHEMA_STRING, .syntax = (syntax_)
@@ -189,6 +195,39 @@ const struct schema_key schema_keys[] = {
 	  .line = "How long a new image must run before it is confirmed" },
 	{ T_SMP, "single_slot", C_(smp.single_slot), BOOL_, .def = "false",
 	  .line = "Also update nodes with a single slot, which cannot test an image and go back" },
+
+	{ B_(enabled), BOOL_, .def = "false", RESTART_,
+	  .line = "Use the Bluetooth adapters that BlueZ offers" },
+	{ B_(adapters), LIST_(SYNTAX_ADAPTER), .def = "",
+	  .line = "Adapters to use, by name (hci0) or address; empty: all" },
+	{ B_(scan), ENUM_(ble_scan_words), .def = "auto",
+	  .line = "auto: passive where BlueZ offers it, else active in turns; active, passive or off" },
+	{ B_(scan_s), SECONDS_(1, HOUR), .def = "5",
+	  .line = "Length of a turn of active scanning" },
+	{ B_(scan_every_s), SECONDS_(1, DAY), .def = "60",
+	  .line = "From the begin of one turn to the next" },
+	{ B_(weakest_dbm), COUNT_(20, 127), .def = "127",
+	  .line = "Nodes heard weaker than minus this many dBm are left out; 127: none" },
+	{ B_(services), LIST_(SYNTAX_UUID), .def = "",
+	  .line = "Hear only nodes that advertise one of these services, by UUID; empty: every node" },
+	{ B_(links), COUNT_(1, 32), .def = "4",
+	  .line = "Connections that one adapter holds at a time" },
+	{ B_(turn_s), SECONDS_(0, DAY), .def = "300",
+	  .line = "A link gives its connection up after this while other nodes wait; 0: never" },
+	{ B_(idle_s), SECONDS_(0, HOUR), .def = "10",
+	  .line = "How long a connection that nobody uses is kept" },
+	{ B_(gone_s), SECONDS_(10, 30 * DAY), .def = "3600",
+	  .line = "A node that was not heard of for this long is gone" },
+	{ B_(pairing), ENUM_(ble_pairing_words), .def = "off",
+	  .line = "off; just-works: without a proof, only the nodes of pairing_nodes; passkey: a person reads or types six digits" },
+	{ B_(pairing_nodes), LIST_(SYNTAX_ADAPTER), .def = "",
+	  .line = "Addresses of nodes that may pair" },
+	{ B_(resources), BOOL_, .def = "true", RESTART_,
+	  .line = "Publish nodes, services and characteristics as CoAP and HTTP resources, and register the nodes" },
+	{ B_(open), BOOL_, .def = "false",
+	  .line = "Let plain CoAP clients on loopback and link-local addresses read them, too; writing always needs the admin role" },
+	{ B_(closed_services), LIST_(SYNTAX_UUID), .def = "",
+	  .line = "UUIDs of services that are not published; those for firmware updates never are" },
 
 	{ M_(enabled), BOOL_, .def = "false", RESTART_,
 	  .line = "Deliver by multicast to the devices of a [[multicast_group]] when it costs less than one by one" },

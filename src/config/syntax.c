@@ -176,6 +176,23 @@ static bool is_group_address(struct span s)
 	return !(well_known && (a6.s6_addr[15] == 1 || a6.s6_addr[15] == 2 || a6.s6_addr[15] == 0xfd));
 }
 
+/* "hci0", or six bytes in hex. */
+static bool is_adapter(struct span s)
+{
+	if (s.n > 3 && s.n <= 8 && span_eq_str(span_sub(s, 0, 3), "hci")) {
+		for (size_t i = 3; i < s.n; i++)
+			if (s.p[i] < '0' || s.p[i] > '9')
+				return false;
+		return true;
+	}
+	if (s.n != 17)
+		return false;
+	for (size_t i = 0; i < s.n; i++)
+		if (i % 3 == 2 ? s.p[i] != ':' : !strchr("0123456789abcdefABCDEF", s.p[i]))
+			return false;
+	return true;
+}
+
 static bool is_word(const char *const *words, struct span s)
 {
 	for (; *words; words++)
@@ -197,6 +214,8 @@ const char *syntax_check(const struct schema_key *k, struct span s)
 		return is_word(k->words, s) ? NULL : ""; /* the caller lists them */
 	case SYNTAX_SHORT_NAME:
 		return s.n && s.n <= SHORT_NAME_BYTES_MAX && is_name(s) ? NULL : "1 to 31 letters, digits, \".\", \"_\" or \"-\", not beginning with \".\"";
+	case SYNTAX_ADAPTER:
+		return is_adapter(s) ? NULL : "a Bluetooth address such as \"01:23:45:67:89:AB\", or an adapter such as \"hci0\"";
 	case SYNTAX_INTERFACE:
 		return s.n && s.n < IF_NAMESIZE && all_of(s, "._-@") ? NULL : "the name of a network interface, such as \"lowpan0\"";
 	case SYNTAX_GROUP_ADDRESS:

@@ -4,7 +4,7 @@ import re
 from common import finish, problem, read, sources, without_comments
 
 # Macros of src/config/schema.c that name the field of a row.
-FIELD = re.compile(r"\{ (?:T_\w+, \"\w+\", )?[CSAPMG]_\((\w[\w.]*)\)")
+FIELD = re.compile(r"\{ (?:T_\w+, \"\w+\", )?[BCSAPMGLW]_\((\w[\w.]*)\)")
 ROWS_MIN = 40
 
 
