@@ -36,10 +36,10 @@ def check_sources():
 
 
 def check_marks():
-    marks = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
-    paths = re.compile(r"/work/|/root/|/home/[a-z]+/|/tmp/b-")
+    marks = re.compile(r"\b(TO" r"DO|FIX" r"ME|X" r"XX|HA" r"CK)\b")
+    paths = re.compile("|".join("/" + part for part in ("work/", "root/", "home/[a-z]+/", "tmp/b-")))
     for name in tracked():
-        if not name.endswith(TEXT) or name == "tests/meta/tree.py" or "/vectors/" in name:
+        if not name.endswith(TEXT) or "/vectors/" in name:
             continue
         for number, line in enumerate(read(name).splitlines(), 1):
             if marks.search(line):
