@@ -14,6 +14,7 @@
 #include "io/loop.h"
 #include "io/service.h"
 #include "io/worker.h"
+#include "radio/ble.h"
 #include "rollout/rollout_run.h"
 #include "store/audit_log.h"
 #include "store/db.h"
@@ -23,6 +24,8 @@
 #include "upstream/upstream.h"
 
 struct gateway_multicast;
+
+struct gateway_ble;
 
 struct gateway {
 	struct config *config;                 /* owned; replaced by a reload */
@@ -45,7 +48,10 @@ struct gateway {
 	struct rollout_world world;
 	struct rollout_run *rollout;
 	struct delivery_driver *coap_pull;
+	struct ble *ble;                       /* NULL = off */
+	struct gateway_ble *ble_side;
 	struct delivery_driver *smp_udp;
+	struct delivery_driver *smp_ble;       /* NULL = off */
 	struct delivery_driver *multicast;     /* NULL = off */
 	struct gateway_multicast *multicast_members;
 	struct admin *admin;
@@ -79,7 +85,23 @@ void gateway_multicast_heard(struct gateway *g, const struct coap_peer *peer);
 void gateway_multicast_device(struct gateway *g, const struct device *d);      /* it changed */
 void gateway_multicast_forget(struct gateway *g, const char *identity);        /* a credential went, or changed */
 struct delivery_sink gateway_sink(struct gateway *g);  /* job_run's, and the driver hears of reports */
-/* app/smp.c: the driver smp-udp. */
+/* app/ble.c: Bluetooth LE. All do nothing when it is off. Who wants to hear of nodes has a row in its list. */
+struct gateway_ble_hooks {                     /* each may be NULL */
+	void (*health)(struct gateway *g, enum ble_health h);
+	void (*node)(struct gateway *g, const struct ble_node *n);     /* every node, strangers, too */
+	void (*heard)(struct gateway *g, const char *device, const struct ble_node *n);        /* devices' nodes only: it is awake */
+	void (*gone)(struct gateway *g, const struct ble_node *n);
+};
+int gateway_ble_start(struct gateway *g, struct buf *error);
+void gateway_ble_stop(struct gateway *g);
+void gateway_ble_reload(struct gateway *g);
+void gateway_ble_device(struct gateway *g, const struct device *d);    /* it is new, or changed */
+void gateway_ble_device_gone(struct gateway *g, const char *id);
+/* Which node a device is, by its address or its id; -EINVAL: it is none. And the other way; NULL: nobody's. */
+int gateway_ble_id(const struct device *d, char ret[static BLE_ID_BYTES]);
+const char *gateway_ble_device_of(const struct gateway *g, const char *node);
+/* app/smp.c: the drivers smp-udp and smp-ble. */
+extern const struct gateway_ble_hooks gateway_smp_ble_hooks;
 int gateway_smp_start(struct gateway *g);
 void gateway_smp_stop(struct gateway *g);
 void gateway_smp_reload(struct gateway *g);

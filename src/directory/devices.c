@@ -268,10 +268,10 @@ static struct entry *secure_device(const struct devices *ds, const char *identit
 	return e ? e : by_identity(ds, identity);
 }
 
-static void mark_heard(struct devices *ds, struct entry *e, const struct coap_peer *peer, struct wall now, bool always)
+static void mark_heard(struct devices *ds, struct entry *e, const char *at, struct wall now, bool always)
 {
 	e->d.last_seen = now;
-	(void)text_copy(e->d.last_addr, sizeof(e->d.last_addr), span_str(peer->addr)); /* both are address texts */
+	(void)text_copy(e->d.last_addr, sizeof(e->d.last_addr), span_str(at)); /* both are address texts */
 	if (e->is_unsaved || now.ms - e->saved_at.ms > SEEN_SAVE_MS || now.ms < e->saved_at.ms)
 		save(ds, e, COMMIT_QUIET, NULL, NULL);
 	if (!always && now.ms - e->heard_at.ms < HEARD_MS && now.ms >= e->heard_at.ms)
@@ -310,7 +310,7 @@ int devices_who(struct devices *ds, const struct coap_peer *peer, struct span ep
 		if (is_secured(ds, e))
 			return COAP_401_UNAUTHORIZED;
 	}
-	mark_heard(ds, e, peer, now, false);
+	mark_heard(ds, e, peer->addr, now, false);
 	if (e->d.state != DEVICE_ENROLLED)
 		return COAP_403_FORBIDDEN;
 	(void)text_copy(ret, DEVICE_ID_BYTES, span_str(e->d.id)); /* same size */
@@ -322,7 +322,15 @@ void devices_heard(struct devices *ds, const struct coap_peer *peer, struct wall
 	struct entry *e = peer->secure ? secure_device(ds, peer->identity) : NULL;
 
 	if (e)
-		mark_heard(ds, e, peer, now, false);
+		mark_heard(ds, e, peer->addr, now, false);
+}
+
+void devices_heard_at(struct devices *ds, const char *id, const char *at, struct wall now)
+{
+	struct entry *e = find(ds, id);
+
+	if (e)
+		mark_heard(ds, e, at, now, false);
 }
 
 static int refuse(int code, const char *text, const char **why)
@@ -466,7 +474,7 @@ const char *devices_claim(struct devices *ds, const struct coap_peer *peer, cons
 		e->d.last_seen = now;
 		save(ds, e, COMMIT_CHANGED, NULL, NULL);
 	}
-	mark_heard(ds, e, peer, now, true);
+	mark_heard(ds, e, peer->addr, now, true);
 	return e->d.id;
 }
 

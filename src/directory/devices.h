@@ -48,6 +48,8 @@ size_t devices_count(const struct devices *ds);
 int devices_who(struct devices *ds, const struct coap_peer *peer, struct span ep, struct wall now, char *ret);
 /* A secured peer talked (whatever it asked): heard(). */
 void devices_heard(struct devices *ds, const struct coap_peer *peer, struct wall now);
+/* This device was heard on a radio: heard(). at: where, for people. */
+void devices_heard_at(struct devices *ds, const char *id, const char *at, struct wall now);
 /* May this peer speak over plain CoAP at all? (RD-86) */
 bool devices_may_plain(const struct devices *ds, const struct coap_peer *peer);
 
