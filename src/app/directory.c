@@ -18,8 +18,7 @@ static void on_device_removed(void *ctx, const char *id)
 {
 	struct gateway *g = ctx;
 
-	if (g->multicast)
-		multicast_device_gone(g->multicast, id);
+	gateway_multicast_removed(g, id);
 	if (g->rollout)
 		rollout_device_removed(g->rollout, id);
 }
@@ -44,6 +43,12 @@ static void on_heard(void *ctx, const struct coap_peer *peer)
 
 	devices_heard(g->devices, peer, wall_now());
 	gateway_multicast_heard(g, peer);
+}
+
+static void on_registration(void *ctx, const struct registration *reg, enum registry_change what)
+{
+	if (what != REGISTRY_REFRESHED)
+		gateway_multicast_registration(ctx, reg);
 }
 
 static struct registry_limits limits_of(const struct config *c)
@@ -115,7 +120,8 @@ int gateway_directory_start(struct gateway *g, struct buf *error)
 						   .lookup_ep_path = c->directory.lookup_ep_path, .lookup_res_path = c->directory.lookup_res_path,
 						   .durable = c->directory.durable == CONFIG_DURABLE_COMMIT,
 						   .max_links_bytes = c->directory.max_links_bytes,
-						   .freshness_s = c->directory.freshness_s }, &g->rd);
+						   .freshness_s = c->directory.freshness_s, .changed = on_registration,
+						   .changed_ctx = g }, &g->rd);
 	if (r < 0)
 		buf_printf(error, "directory.path and the lookup paths: %s; each must be another path\n", strerror(-r));
 	return r;

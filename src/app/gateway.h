@@ -23,7 +23,7 @@
 #include "upstream/revocation_source.h"
 #include "upstream/upstream.h"
 
-struct gateway_multicast;
+struct multicast_members;
 
 struct gateway_ble;
 
@@ -53,7 +53,7 @@ struct gateway {
 	struct delivery_driver *smp_udp;
 	struct delivery_driver *smp_ble;       /* NULL = off */
 	struct delivery_driver *multicast;     /* NULL = off */
-	struct gateway_multicast *multicast_members;
+	struct multicast_members *multicast_members;
 	struct admin *admin;
 	struct loop_signal *signals[3];
 	struct loop_timer *status_timer;
@@ -83,6 +83,8 @@ void gateway_multicast_stop(struct gateway *g);
 void gateway_multicast_reload(struct gateway *g);
 void gateway_multicast_heard(struct gateway *g, const struct coap_peer *peer);
 void gateway_multicast_device(struct gateway *g, const struct device *d);      /* it changed */
+void gateway_multicast_removed(struct gateway *g, const char *device);
+void gateway_multicast_registration(struct gateway *g, const struct registration *reg);        /* it came, changed or went */
 void gateway_multicast_forget(struct gateway *g, const char *identity);        /* a credential went, or changed */
 struct delivery_sink gateway_sink(struct gateway *g);  /* job_run's, and the driver hears of reports */
 /* app/ble.c: Bluetooth LE. All do nothing when it is off. Who wants to hear of nodes has a row in its list. */

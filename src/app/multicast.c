@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 #include "app/gateway.h"
+#include "app/multicast_members.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
@@ -14,108 +14,14 @@
 
 enum { LOSS_GUESS_PERMILLE = 100 };             /* until a group has had a session */
 
-/* ---- which device belongs to which group ---- */
-
-struct capable {                               /* registered rt=mcd.n */
-	char device[DEVICE_ID_BYTES];
-	char sector[REGISTRY_NAME_BYTES_MAX + 1];
-	UT_hash_handle hh;
-};
-
-struct gateway_multicast {
-	struct capable *capable;
-	uint64_t generation;                   /* of the directory's list that it was made from */
-	bool is_made;
-};
-
-static void capable_clear(struct gateway_multicast *m)
-{
-	struct capable *c, *next;
-
-	HASH_ITER(hh, m->capable, c, next) {
-		HASH_DEL(m->capable, c);
-		free(c);
-	}
-}
-
-static void capable_make(struct gateway_multicast *m, const struct posting *p)
-{
-	capable_clear(m);
-	for (size_t i = 0; p && i < p->n; i++) {
-		struct capable *c;
-		const char *device = p->e[i].reg ? registration_device(p->e[i].reg) : "";
-
-		HASH_FIND_STR(m->capable, device, c);
-		if (!*device || c)
-			continue;
-		c = NEW(struct capable);
-		(void)text_copy(c->device, sizeof(c->device), span_str(device)); /* both fit by their limits */
-		(void)text_copy(c->sector, sizeof(c->sector), registration_sector(p->e[i].reg));
-		HASH_ADD_STR(m->capable, device, c);
-	}
-}
-
-static const struct capable *capable_find(struct gateway *g, const char *device)
-{
-	struct gateway_multicast *m = g->multicast_members;
-	const struct posting *p = index_get(registry_index(g->registry), INDEX_RT, SPAN_LIT("mcd.n"));
-	uint64_t generation = p ? p->generation : 0;
-	struct capable *c;
-
-	if (!m->is_made || m->generation != generation)
-		capable_make(m, p);
-	m->is_made = true;
-	m->generation = generation;
-	HASH_FIND_STR(m->capable, device, c);
-	return c;
-}
-
-static bool is_listed(char **list, const char *text)
-{
-	if (!*list)
-		return true;
-	for (; *list; list++)
-		if (strcmp(*list, text) == 0)
-			return true;
-	return false;
-}
-
-static bool is_listed_uuid(char **list, bool has, const uint8_t uuid[static 16])
-{
-	uint8_t want[16];
-
-	if (!*list)
-		return true;
-	for (; has && *list; list++)
-		if (text_parse_uuid(span_str(*list), want) == 0 && memcmp(want, uuid, sizeof(want)) == 0)
-			return true;
-	return false;
-}
-
 static int on_group_of(void *ctx, const char *device)
 {
-	struct gateway *g = ctx;
-	const struct device *d = devices_get(g->devices, device);
-	const struct capable *c = d && d->state == DEVICE_ENROLLED ? capable_find(g, device) : NULL;
-
-	for (size_t i = 0; c && i < g->config->n_multicast_groups; i++) {
-		const struct config_multicast_group *row = &g->config->multicast_groups[i];
-		if (is_listed(row->devices, d->id) && is_listed(row->sectors, c->sector) &&
-		    is_listed_uuid(row->vendor_ids, d->model.has_vendor, d->model.vendor_id) &&
-		    is_listed_uuid(row->class_ids, d->model.has_class, d->model.class_id))
-			return (int)i;
-	}
-	return -ENOENT;
+	return multicast_members_group_of(((struct gateway *)ctx)->multicast_members, device);
 }
 
-static const char *on_group_next(void *ctx, size_t group, const char *after)
+static size_t on_group_count(void *ctx, size_t group)
 {
-	struct gateway *g = ctx;
-	const struct device *d = devices_next(g->devices, after);
-
-	while (d && on_group_of(g, d->id) != (int)group)
-		d = devices_next(g->devices, d->id);
-	return d ? d->id : NULL;
+	return multicast_members_count(((struct gateway *)ctx)->multicast_members, group);
 }
 
 static bool on_pays(void *ctx, const struct multicast_gathering *q, char why[static MULTICAST_WHY_BYTES])
@@ -281,18 +187,33 @@ void gateway_multicast_heard(struct gateway *g, const struct coap_peer *peer)
 
 void gateway_multicast_device(struct gateway *g, const struct device *d)
 {
-	if (g->multicast && (d->state == DEVICE_QUARANTINED || d->state == DEVICE_RETIRED))
+	if (!g->multicast)
+		return;
+	multicast_members_device(g->multicast_members, d->id);
+	if (d->state == DEVICE_QUARANTINED || d->state == DEVICE_RETIRED)
 		multicast_device_gone(g->multicast, d->id);
+}
+
+void gateway_multicast_removed(struct gateway *g, const char *device)
+{
+	if (!g->multicast)
+		return;
+	multicast_members_device(g->multicast_members, device);
+	multicast_device_gone(g->multicast, device);
 }
 
 void gateway_multicast_forget(struct gateway *g, const char *identity)
 {
-	const struct device *d = g->multicast ? devices_next(g->devices, NULL) : NULL;
+	const struct device *d = g->multicast ? devices_of_identity(g->devices, identity) : NULL;
 
-	while (d && strcmp(d->identity, identity) != 0)
-		d = devices_next(g->devices, d->id);
 	if (d)
 		multicast_device_gone(g->multicast, d->id);
+}
+
+void gateway_multicast_registration(struct gateway *g, const struct registration *reg)
+{
+	if (g->multicast)
+		multicast_members_registration(g->multicast_members, reg);
 }
 
 static void on_report(void *ctx, const char *device, const struct node_report *r, delivery_done_fn *done, void *arg)
@@ -334,13 +255,14 @@ int gateway_multicast_start(struct gateway *g, struct buf *error)
 
 	if (!c->multicast.enabled)
 		return 0;
-	g->multicast_members = NEW(struct gateway_multicast);
+	g->multicast_members = multicast_members_new(g->registry, g->devices);
+	multicast_members_set_groups(g->multicast_members, c->multicast_groups, c->n_multicast_groups);
 	struct multicast_group_config *groups = groups_of(c);
 	int r = multicast_open(&(struct multicast_config){
 		.loop = g->loop, .endpoint = g->coap, .unicast = g->coap_pull, .path = "mc", .gather_s = c->multicast.gather_s,
 		.lifetime_s = c->multicast.lifetime_s, .tuning = tuning_of(c), .groups = groups, .n_groups = c->n_multicast_groups,
 		.source = rollout_run_source(g->rollout), .sink = gateway_sink(g), .who = gateway_who, .who_ctx = g, .group_of = on_group_of,
-		.group_next = on_group_next, .pays = on_pays, .world_ctx = g,
+		.group_count = on_group_count, .pays = on_pays, .world_ctx = g,
 		.store = { .load_groups = on_load_groups, .load_sessions = on_load_sessions, .save_group = on_save_group,
 			   .save_session = on_save_session, .remove_session = on_remove_session, .ctx = g } }, &g->multicast);
 	free(groups);
@@ -357,16 +279,14 @@ void gateway_multicast_stop(struct gateway *g)
 {
 	if (g->multicast)
 		g->multicast = g->multicast->ops->close(g->multicast);
-	if (g->multicast_members)
-		capable_clear(g->multicast_members);
-	free(g->multicast_members);
-	g->multicast_members = NULL;
+	g->multicast_members = multicast_members_free(g->multicast_members);
 }
 
 void gateway_multicast_reload(struct gateway *g)
 {
 	if (!g->multicast)
 		return;
+	multicast_members_set_groups(g->multicast_members, g->config->multicast_groups, g->config->n_multicast_groups);
 	struct multicast_group_config *groups = groups_of(g->config);
 	multicast_set_groups(g->multicast, groups, g->config->n_multicast_groups);
 	free(groups);

@@ -105,8 +105,8 @@ struct multicast_config {
 	void *who_ctx;
 	/* The group of this device by configuration and by what it registered (rt=mcd.n): its index in groups, or -ENOENT. */
 	int (*group_of)(void *ctx, const char *device);
-	/* Every device that group_of() would put into this group, for who is expected; NULL after = first, NULL = no more. */
-	const char *(*group_next)(void *ctx, size_t group, const char *after);
+	/* How many devices group_of() would put into this group: who is expected. */
+	size_t (*group_count)(void *ctx, size_t group);
 	/* Does it pay? (rollout's rule.) NULL: when min_members are there. why gets the reason. */
 	bool (*pays)(void *ctx, const struct multicast_gathering *g, char why[static MULTICAST_WHY_BYTES]);
 	void *world_ctx;

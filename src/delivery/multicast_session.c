@@ -127,16 +127,10 @@ void session_step_in(struct session *s, int64_t ms)
 static bool everybody_is_there(const struct session *s)
 {
 	const struct multicast *d = s->d;
-	const char *device = NULL;
 
-	for (size_t i = 0; i < d->c.n_groups; i++) {
-		if (group_at(d, i) != s->group)
-			continue;
-		size_t n = 0;
-		while (n <= s->n_orders && (device = d->c.group_next(d->c.world_ctx, i, device)))
-			n++;
-		return n == s->n_orders;
-	}
+	for (size_t i = 0; i < d->c.n_groups; i++)
+		if (group_at(d, i) == s->group)
+			return d->c.group_count(d->c.world_ctx, i) == s->n_orders;
 	return false;
 }
 

@@ -268,6 +268,13 @@ static struct entry *secure_device(const struct devices *ds, const char *identit
 	return e ? e : by_identity(ds, identity);
 }
 
+const struct device *devices_of_identity(const struct devices *ds, const char *identity)
+{
+	const struct entry *e = secure_device(ds, identity);
+
+	return e ? &e->d : NULL;
+}
+
 static void mark_heard(struct devices *ds, struct entry *e, const char *at, struct wall now, bool always)
 {
 	e->d.last_seen = now;
@@ -613,6 +620,8 @@ int devices_credential_put(struct devices *ds, const struct credential *c, db_do
 		return -EINVAL;
 	if (old && credentials_is_static(old))
 		return -EPERM;
+	if (old && old->kind == CREDENTIAL_PSK && strcmp(old->device, c->device) != 0)
+		forget(ds, old->identity); /* while it still says whose it was */
 	credentials_put(ds->credentials, c, false);
 	if (ds->c.db) /* a device may have waited for its MAC key */
 		credential_store_put(ds->c.db, c, commit_done,

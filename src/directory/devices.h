@@ -41,6 +41,8 @@ void devices_set_open(struct devices *ds, bool open, bool open_anywhere, bool au
 
 const struct device *devices_get(const struct devices *ds, const char *id);
 const struct device *devices_next(const struct devices *ds, const char *after);        /* in order of arrival; NULL after = first */
+/* Whom this security identity speaks for; NULL = no known device. */
+const struct device *devices_of_identity(const struct devices *ds, const char *identity);
 size_t devices_count(const struct devices *ds);
 
 /* Who is this peer, and what does it speak for? 0 and the device (ret, DEVICE_ID_BYTES); else a CoAP code: 4.01 nobody we can

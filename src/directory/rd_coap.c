@@ -416,6 +416,8 @@ static void on_change(void *ctx, const struct registration *reg, enum registry_c
 
 	metric_set(METRIC_ENDPOINTS, (int64_t)registry_counts(rd->c.registry).n_endpoints);
 	log_change(reg, what);
+	if (rd->c.changed)
+		rd->c.changed(rd->c.changed_ctx, reg, what);
 	if (!rd->c.endpoint || what == REGISTRY_REFRESHED)
 		return;
 	coap_endpoint_changed(rd->c.endpoint, rd->c.lookup_ep_path);

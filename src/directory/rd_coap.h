@@ -29,6 +29,8 @@ struct rd_coap_config {
 	uint32_t freshness_s;                  /* a change needs an Echo at most this old (RD-49); 0 = not asked for */
 	struct registry_time (*now)(void *ctx);        /* NULL = the clocks */
 	void *now_ctx;
+	registry_changed_fn *changed;          /* told of every change of a registration, as registry_set_changed() has it; NULL = nobody */
+	void *changed_ctx;
 };
 
 /* Takes over registry_set_changed(). -EINVAL path; -EEXIST a route is taken. */

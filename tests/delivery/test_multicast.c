@@ -147,12 +147,9 @@ static int group_of(void *ctx, const char *device)
 	return ((struct fixture *)ctx)->in_group_none ? -ENOENT : 0;
 }
 
-static const char *group_next(void *ctx, size_t group, const char *after)
+static size_t group_count(void *ctx, size_t group)
 {
-	struct fixture *f = ctx;
-	size_t i = after ? (size_t)atoi(after + 5) + 1 : 0;
-
-	return i < f->n_nodes ? f->nodes[i].name : NULL;
+	return ((struct fixture *)ctx)->n_nodes;
 }
 
 static int unicast_start(struct delivery_driver *drv, const struct delivery_order *order)
@@ -440,7 +437,7 @@ static void open_driver(struct fixture *f)
 	struct multicast_config c = {
 		.loop = f->loop, .endpoint = f->endpoint, .unicast = &f->unicast, .path = "mc", .gather_s = 1, .lifetime_s = 3600,
 		.groups = &f->group, .n_groups = 1, .source = { open_image, envelope, f }, .sink = { progress, report, f }, .who = who,
-		.group_of = group_of, .group_next = group_next, .world_ctx = f,
+		.group_of = group_of, .group_count = group_count, .world_ctx = f,
 		.store = { load_groups, load_sessions, save_group, save_session, remove_session, f },
 	};
 

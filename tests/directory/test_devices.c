@@ -26,7 +26,7 @@ struct world {
 	struct devices_config config;
 	char dir[64];
 	int n_changed, n_removed, n_heard, n_done, error;
-	char forgot[128];
+	char forgot[128], forgot_of[DEVICE_ID_BYTES];
 };
 
 static void on_changed(void *ctx, const struct device *d)
@@ -50,8 +50,10 @@ static void on_heard(void *ctx, const struct device *d)
 static void on_forget(void *ctx, const char *identity)
 {
 	struct world *w = ctx;
+	const struct device *d = devices_of_identity(w->ds, identity);
 
 	strcpy(w->forgot, identity);
+	strcat(w->forgot_of, d ? d->id : "");
 }
 
 static void on_done(void *ctx, int error)
@@ -427,6 +429,25 @@ static void identities_are_unique(void **state)
 	assert_int_equal(devices_put(w->ds, &d, now, NULL, NULL), 0);
 }
 
+static void an_identity_is_forgotten_while_it_still_says_whose_it_was(void **state)
+{
+	struct world *w = *state;
+
+	enrol(w, "dev-a", "");
+	enrol(w, "dev-b", "x509:b");
+	assert_string_equal(devices_of_identity(w->ds, "x509:b")->id, "dev-b");
+	assert_null(devices_of_identity(w->ds, "psk"));
+	assert_null(devices_of_identity(w->ds, ""));
+	give_psk(w, "psk", "dev-a", ROLE_DEVICE);
+	assert_string_equal(devices_of_identity(w->ds, "psk")->id, "dev-a");
+	w->forgot_of[0] = 0;
+	give_psk(w, "psk", "dev-b", ROLE_DEVICE); /* dev-a loses it */
+	assert_string_equal(w->forgot_of, "dev-adev-b");
+	w->forgot_of[0] = 0;
+	assert_int_equal(devices_credential_remove(w->ds, "psk", CREDENTIAL_PSK, NULL, NULL), 0);
+	assert_string_equal(w->forgot_of, "dev-b");
+}
+
 static void keys_are_found_rotated_and_removed(void **state)
 {
 	struct world *w = *state;
@@ -614,6 +635,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(only_so_many_unknown_devices_are_noted, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_installed_takes_the_place_of_what_was_claimed, setup, teardown),
 		cmocka_unit_test_setup_teardown(identities_are_unique, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_identity_is_forgotten_while_it_still_says_whose_it_was, setup, teardown),
 		cmocka_unit_test_setup_teardown(keys_are_found_rotated_and_removed, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_talks_is_heard_once_a_second, setup, teardown),
 		cmocka_unit_test_setup_teardown(devices_and_keys_survive_a_restart, disk_setup, disk_teardown),
