@@ -11,6 +11,7 @@ HOMES = [
     (r"sqlite3\.h", ["store/"]),
     (r"jansson\.h", ["codec/json.c"]),
     (r"cbor\.h|cbor/", ["codec/cbor.c"]),
+    (r"zlib\.h", ["codec/zip.c"]),
     (r"openssl/", ["base/digest.c", "base/mac.c", "trust/", "io/", "store/"]),
     (r"systemd/", ["base/log.c", "io/", "radio/"]),
     (r"toml\+\+/", ["config/toml.cc"]),
