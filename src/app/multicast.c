@@ -259,7 +259,7 @@ int gateway_multicast_start(struct gateway *g, struct buf *error)
 	multicast_members_set_groups(g->multicast_members, c->multicast_groups, c->n_multicast_groups);
 	struct multicast_group_config *groups = groups_of(c);
 	int r = multicast_open(&(struct multicast_config){
-		.loop = g->loop, .endpoint = g->coap, .unicast = g->coap_pull, .path = "mc", .gather_s = c->multicast.gather_s,
+		.loop = g->loop, .workers = g->workers, .endpoint = g->coap, .unicast = g->coap_pull, .path = "mc", .gather_s = c->multicast.gather_s,
 		.lifetime_s = c->multicast.lifetime_s, .tuning = tuning_of(c), .groups = groups, .n_groups = c->n_multicast_groups,
 		.source = rollout_run_source(g->rollout), .sink = gateway_sink(g), .who = gateway_who, .who_ctx = g, .group_of = on_group_of,
 		.group_count = on_group_count, .pays = on_pays, .world_ctx = g,

@@ -297,6 +297,7 @@ static struct delivery_driver *multicast_close(struct delivery_driver *drv)
 	d->closing = true;
 	DL_FOREACH(d->storing, v)
 		v->d = NULL; /* freed when the disk has answered */
+	multicast_hashes_drop(d);
 	while (d->sessions)
 		session_free(d->sessions);
 	HASH_ITER(hh, d->orders, o, o_next)

@@ -1,7 +1,9 @@
 /* delivery/multicast_internal.h - the driver's state, shared by the files that make it up:
  *   multicast.c         open and close, orders in and out, who talks to us
  *   multicast_group.c   a group: its key, its records, its sender, whose turn it is
- *   multicast_session.c a session's life: gathering, hashing, running, the end; what mcast_session asks for
+ *   multicast_session.c a session's life: orders in and out, running, the end
+ *   multicast_gather.c  from orders to a session that can run: the choice, the generations and their digests, its number
+ *   multicast_ops.c     what mcast_session asks for: sending, reading, asking members, storing, telling
  *   multicast_setup.c   the setup map, by POST mc and by GET mc/s; the pull command
  *   multicast_coap.c    what nodes ask for
  *   multicast_record.c  a session as the store keeps it
@@ -15,7 +17,6 @@
 enum {
 	MULTICAST_PATH_BYTES = 64,
 	MULTICAST_TALKERS_MAX = 20000,
-	MULTICAST_SLICE_BYTES = 32 * 1024,     /* hashed in one turn of the loop */
 	MULTICAST_SETTLE_MS = 2000,            /* after a restart, for the orders of a stored session's members */
 	MULTICAST_ORPHAN_MS = 10 * 60 * 1000,  /* a stored session, or a member of one, that nobody orders any more */
 	MULTICAST_LOG2_E = MCAST_LOG2_E_DEFAULT,
@@ -26,6 +27,7 @@ enum {
 struct multicast;
 struct group;
 struct session;
+struct multicast_hash;
 
 /* What is known of a device that talked: how to reach it, what it said it can do, whether it was left. */
 struct talker {
@@ -119,9 +121,9 @@ struct session {
 	struct mcast_session_config c;
 	struct mcast_geometry geo;
 	struct buf table;                      /* generation digests */
-	struct digest_stream *hash;
-	unsigned hash_g;
-	uint64_t hash_at;
+	unsigned hash_g;                       /* the next generation to be hashed */
+	bool is_hashing;                       /* the workers have it */
+	struct buf piece;                      /* what was read of it */
 	struct coap_body_reader reader;        /* read NULL = not open */
 	/* running */
 	struct mcast_session *m;
@@ -150,6 +152,7 @@ struct multicast {
 	struct order *orders;
 	struct talker *talkers, *by_session;
 	struct storing *storing;
+	struct multicast_hash *hashes;         /* under way */
 	bool closing;
 };
 
@@ -202,7 +205,17 @@ int session_read(struct session *s, uint64_t offset, uint8_t *p, size_t n);
 void session_key_changed(struct session *s);
 void session_paused(struct session *s);
 void session_progress(struct session *s);
-void session_tune(struct session *s);
+void session_run(struct session *s);
+void session_all_to_unicast(struct session *s, const char *why);        /* its end */
+
+/* multicast_gather.c */
+void session_gathered(struct session *s);
+void session_hash(struct session *s);                   /* some more of it */
+void multicast_hashes_drop(struct multicast *d);        /* nobody waits for them any more */
+
+/* multicast_ops.c */
+struct mcast_session_ops session_ops(struct session *s);
+void session_save(void *session);                       /* what the store did not take, again */
 
 /* multicast_setup.c */
 void setup_encode(const struct session *s, bool with_key, struct buf *ret);

@@ -1,5 +1,5 @@
-/* A session's life: orders gather; the object is hashed; the group's counter is stored; mcast_session runs, and what it asks for is
- * done here; whoever is left goes by unicast. */
+/* A session's life: orders gather; multicast_gather makes a session of them; mcast_session runs, and what it asks for is done by
+ * multicast_ops; whoever is left goes by unicast. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -11,12 +11,9 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "base/random.h"
-#include "base/text.h"
-#include "delivery/mcast_plan.h"
 #include "delivery/multicast_internal.h"
 
 static void on_timer(void *ctx);
-static void session_run(struct session *s);
 
 static const char *sid_text(const struct session *s, char ret[static MCAST_SID_HEX_BYTES])
 {
@@ -25,7 +22,6 @@ static const char *sid_text(const struct session *s, char ret[static MCAST_SID_H
 
 /* ---- made, found, freed ---- */
 
-static void on_save_again(void *ctx);
 static void on_orphans(void *ctx);
 
 struct session *session_new(struct multicast *d, struct group *g)
@@ -37,7 +33,7 @@ struct session *session_new(struct multicast *d, struct group *g)
 	s->serial = ++d->serial;
 	s->began = mono_now();
 	s->timer = loop_timer_new(d->c.loop, on_timer, s);
-	s->save = loop_timer_new(d->c.loop, on_save_again, s);
+	s->save = loop_timer_new(d->c.loop, session_save, s);
 	s->orphans = loop_timer_new(d->c.loop, on_orphans, s);
 	DL_APPEND(d->sessions, s);
 	d->n_sessions++;
@@ -98,7 +94,7 @@ void session_free(struct session *s)
 	s->m = mcast_session_free(s->m);
 	s->mk = mac_cmac_free(s->mk);
 	reader_close(s);
-	digest_stream_free(s->hash);
+	buf_done(&s->piece);
 	buf_done(&s->table);
 	buf_done(&s->stored);
 	buf_done(&s->unsaved);
@@ -250,7 +246,7 @@ void session_abandon(struct session *s, enum mcast_end reason)
 	session_kick(s);
 }
 
-static void all_to_unicast(struct session *s, const char *why)
+void session_all_to_unicast(struct session *s, const char *why)
 {
 	log_fields(EV_MULTICAST_SESSION, LOG_INFO, ({ "GW_STATE", "unicast" }), "multicast group %s: %zu devices go by unicast: %s",
 		   s->group->c.name, s->n_orders, why);
@@ -278,38 +274,10 @@ int session_read(struct session *s, uint64_t offset, uint8_t *p, size_t n)
 	return r;
 }
 
-/* ---- gathering ends ---- */
-
-static void limits_of_members(const struct session *s, struct mcast_plan_size *z)
-{
-	const struct order *o;
-
-	DL_FOREACH(s->orders, o) {
-		const struct talker *t = multicast_talker(s->d, o->device);
-		if (t && t->l && t->l < z->lost_max)
-			z->lost_max = t->l;
-		if (t && t->k_max && (!z->k_max || t->k_max < z->k_max))
-			z->k_max = t->k_max;
-	}
-}
-
-static void plan_windows(struct session *s)
-{
-	const struct multicast_group_config *g = &s->group->c;
-
-	if (!g->window_s || !g->window_period_s)
-		return;
-	struct wall now = wall_now();
-	int64_t period = (int64_t)g->window_period_s * 1000, start = (int64_t)g->window_start_s * 1000 % period;
-	int64_t next = now.ms - (now.ms % period) + start;
-
-	while (next < now.ms)
-		next += period;
-	s->first_window = (struct wall){ next };
-}
+/* ---- running ---- */
 
 /* The numbers of mcast_session_config that a group's configuration gives, at the start and again after a restart. */
-void session_tune(struct session *s)
+static void tune(struct session *s)
 {
 	const struct multicast_group_config *g = &s->group->c;
 
@@ -328,335 +296,6 @@ void session_tune(struct session *s)
 	}
 }
 
-static bool it_pays(const struct session *s, char why[static MULTICAST_WHY_BYTES])
-{
-	const struct group *g = s->group;
-	struct multicast_gathering facts = { .group = g->c.name, .n_members = s->n_orders, .min_members = g->c.min_members,
-					     .fragment_bytes = s->c.z, .pace_ms = group_pace_ms(g), .bytes = s->image.bytes,
-					     .loss = group_loss(g) };
-
-	if (s->d->c.pays)
-		return s->d->c.pays(s->d->c.world_ctx, &facts, why);
-	(void)snprintf(why, MULTICAST_WHY_BYTES, "%zu of at least %u", s->n_orders, g->c.min_members);
-	return s->n_orders >= g->c.min_members;
-}
-
-static void gathered(struct session *s)
-{
-	struct mcast_plan_size z = { .size = (uint32_t)s->image.bytes, .log2_e = MULTICAST_LOG2_E, .loss = group_loss(s->group) };
-	char why[MULTICAST_WHY_BYTES] = "";
-
-	if (s->n_orders == 0) {
-		session_end(s);
-		return;
-	}
-	s->c.z = s->group->c.fragment_bytes ? s->group->c.fragment_bytes : MCAST_Z_DEFAULT;
-	if (!s->group->is_configured || !group_up(s->group)) {
-		all_to_unicast(s, "the group's interface is not there");
-		return;
-	}
-	if (!it_pays(s, why)) {
-		all_to_unicast(s, why);
-		return;
-	}
-	s->c.size = (uint32_t)s->image.bytes;
-	s->c.digest = s->image.digest;
-	s->c.log2_e = MULTICAST_LOG2_E;
-	s->c.alg = MULTICAST_ALG;
-	z.z = s->c.z;
-	z.interleave = s->d->c.tuning.interleave;
-	z.lost_max = s->d->c.tuning.lost_max;
-	limits_of_members(s, &z);
-	s->c.k = (uint16_t)mcast_plan_k(&z);
-	if (s->c.k == 0 || mcast_geometry_of(s->c.size, s->c.z, s->c.k, s->c.log2_e, &s->geo) < 0) {
-		all_to_unicast(s, "the image cannot be cut into generations");
-		return;
-	}
-	plan_windows(s);
-	s->stage = SESSION_HASHING;
-	session_step_in(s, 0);
-}
-
-/* ---- hashing, a slice a turn ---- */
-
-static void number(struct session *s);
-
-static void hash_end(struct session *s)
-{
-	struct digest got = digest_stream_end(s->hash);
-
-	s->hash = digest_stream_free(s->hash);
-	buf_add(&s->table, SPAN(got.b, MCAST_GENERATION_DIGEST_BYTES));
-	s->hash_at = 0;
-	if (++s->hash_g == s->geo.n_generations)
-		number(s);
-	else
-		session_step_in(s, 0);
-}
-
-static void hash_slice(struct session *s)
-{
-	struct mcast_generation g = mcast_geometry_generation(&s->geo, s->hash_g);
-	uint8_t bytes[MULTICAST_SLICE_BYTES];
-	size_t n = g.length - s->hash_at < sizeof(bytes) ? (size_t)(g.length - s->hash_at) : sizeof(bytes);
-	int r = session_read(s, g.offset + s->hash_at, bytes, n);
-
-	if (s->n_orders == 0) {
-		session_end(s);
-		return;
-	}
-	if (r == -EAGAIN) { /* being verified again */
-		session_step_in(s, 1000);
-		return;
-	}
-	if (r < 0) {
-		all_to_unicast(s, strerror(-r));
-		return;
-	}
-	if (!s->hash)
-		s->hash = digest_stream_new();
-	digest_stream_add(s->hash, SPAN(bytes, n));
-	s->hash_at += n;
-	if (s->hash_at == g.length)
-		hash_end(s);
-	else
-		session_step_in(s, 0);
-}
-
-/* ---- a number of its own, stored before it is used ---- */
-
-static void on_numbered(const struct storing *v, int error)
-{
-	struct session *s = session_serial(v->d, v->serial);
-
-	if (!s)
-		return;
-	if (error < 0) {
-		all_to_unicast(s, "its number could not be stored");
-		return;
-	}
-	session_run(s);
-}
-
-static void number(struct session *s)
-{
-	struct group *g = s->group;
-	struct session *o;
-	uint8_t live[32] = { 0 };
-
-	DL_FOREACH(s->d->sessions, o)
-		if (o->group == g && o != s && (o->stage == SESSION_RUNNING || o->stage == SESSION_STORED || o->stage == SESSION_NUMBERING))
-			live[mcast_sid8(&o->c.sid) / 8] |= (uint8_t)(1u << mcast_sid8(&o->c.sid) % 8);
-	int r = mcast_plan_sid(g->counter, (uint32_t)random_u64(), live, &s->c.sid);
-	if (r < 0) {
-		all_to_unicast(s, "the group has no number left for a session");
-		return;
-	}
-	g->counter = mcast_sid_counter(&s->c.sid);
-	s->stage = SESSION_NUMBERING;
-	loop_timer_set(s->timer, -1);
-	group_save(g, on_numbered, s->serial);
-}
-
-/* ---- what mcast_session asks for ---- */
-
-static int op_send(void *ctx, struct span body, size_t mic_bytes)
-{
-	struct session *s = ctx;
-	struct group *g = s->group;
-	uint8_t frame[MCAST_FRAME_BYTES_MAX];
-
-	(void)mic_bytes; /* sealing knows it by the type */
-	if (!g->sender)
-		s->is_down = true;
-	if (!g->sender || body.n > MCAST_BODY_BYTES_MAX)
-		return -EAGAIN;
-	memcpy(frame, body.p, body.n);
-	size_t n = mcast_frame_seal(s->mk, &s->c.sid, frame, body.n);
-	int r = coap_multicast_send(g->sender, SPAN(frame, n));
-	if (r == -ENODEV || r == -ENETDOWN || r == -ENETUNREACH || r == -EADDRNOTAVAIL) {
-		group_down(g, r);
-		s->is_down = true;
-		return -EAGAIN;
-	}
-	if (r < 0)
-		return r;
-	metric_add(METRIC_MULTICAST_FRAMES, 1);
-	metric_add(METRIC_MULTICAST_BYTES, (int64_t)n);
-	if (g->error) {
-		g->error = 0;
-		log_event(EV_MULTICAST_INTERFACE, LOG_NOTICE, "multicast group %s: %s works again", g->c.name, g->c.interface);
-	}
-	return 0;
-}
-
-static int op_read(void *ctx, uint64_t offset, uint8_t *p, size_t n)
-{
-	return session_read(ctx, offset, p, n);
-}
-
-static void op_setup(void *ctx, unsigned member, const char *device)
-{
-	setup_ask(ctx, member, device, false);
-}
-
-static void op_pull(void *ctx, unsigned member, const char *device)
-{
-	setup_ask(ctx, member, device, true);
-}
-
-/* ---- snapshots ---- */
-
-static void save(struct session *s);
-
-static void on_save_again(void *ctx)
-{
-	save(ctx);
-}
-
-static void on_saved(const struct storing *v, int error)
-{
-	struct session *s = session_serial(v->d, v->serial);
-	uint32_t token = v->token;
-
-	if (!s || !s->m)
-		return;
-	if (error < 0) {
-		log_event(EV_STORE_FAILED, LOG_ERR, "multicast group %s: where its session stands was not stored: %s", s->group->c.name,
-			  strerror(-error));
-		if (token == s->token)
-			loop_timer_set(s->save, MULTICAST_RETRY_MS);
-		return;
-	}
-	if (token == s->token)
-		buf_clear(&s->unsaved);
-	mcast_session_persisted(s->m, token);
-	session_kick(s);
-}
-
-static void save(struct session *s)
-{
-	const struct multicast_store *st = &s->d->c.store;
-	struct multicast_session_record r = { .sid = s->c.sid, .manifest = s->manifest, .image = s->image.digest,
-					      .snapshot = buf_span(&s->unsaved) };
-	struct storing *v = storing_new(s->d, on_saved);
-
-	v->serial = s->serial;
-	v->token = s->token;
-	memcpy(r.group, s->group->c.name, sizeof(r.group));
-	st->save_session(st->ctx, &r, storing_done, v);
-}
-
-static void op_persist(void *ctx, struct span snapshot, uint32_t token)
-{
-	struct session *s = ctx;
-
-	buf_clear(&s->unsaved);
-	record_encode(s, snapshot, &s->unsaved);
-	s->token = token;
-	save(s);
-	session_progress(s);
-}
-
-/* ---- progress and members ---- */
-
-void session_progress(struct session *s)
-{
-	const struct delivery_sink *sink = &s->d->c.sink;
-	struct mcast_session_view v;
-	struct order *o, *next;
-
-	if (!s->m || s->n_orders == 0)
-		return;
-	mcast_session_view(s->m, mono_now(), &v);
-	uint64_t sent = v.n_fragments ? s->image.bytes * v.position / v.n_fragments : 0;
-	DL_FOREACH_SAFE(s->orders, o, next) {
-		struct mcast_member_view m;
-		if (o->member >= 0 && mcast_session_member(s->m, (unsigned)o->member, &m) == 0 &&
-		    (m.state == MCAST_MEMBER_JOINED || m.state == MCAST_MEMBER_PULLING) && sent > 0)
-			sink->progress(sink->ctx, o->job, sent, s->image.bytes);
-	}
-}
-
-static void op_member(void *ctx, unsigned member, enum mcast_member_state was, enum mcast_member_state now, enum mcast_member_why why)
-{
-	struct session *s = ctx;
-	const struct delivery_sink *sink = &s->d->c.sink;
-	struct mcast_member_view v;
-	struct order *o;
-
-	if (!s->m || mcast_session_member(s->m, member, &v) < 0)
-		return;
-	o = multicast_order(s->d, v.device);
-	if (o && o->session != s)
-		o = NULL;
-	log_fields(EV_MULTICAST_MEMBER, mcast_member_handed_back(now) ? LOG_NOTICE : LOG_DEBUG,
-		   ({ "GW_DEVICE", v.device }, { "GW_JOB", o ? o->job : "" }, { "GW_STATE", mcast_member_state_name(now) },
-		    { "GW_REASON", mcast_why_name(why) }), "multicast group %s: %s: %s -> %s (%s)", s->group->c.name, v.device,
-		   mcast_member_state_name(was), mcast_member_state_name(now), mcast_why_name(why));
-	metric_add(METRIC_MULTICAST_READY, now == MCAST_MEMBER_READY);
-	metric_add(METRIC_MULTICAST_LEFT, mcast_member_handed_back(now));
-	if (now == MCAST_MEMBER_READY && o)
-		sink->progress(sink->ctx, o->job, s->image.bytes, s->image.bytes);
-	if (!mcast_member_handed_back(now))
-		return;
-	struct talker *t = multicast_talker_make(s->d, v.device);
-	t->was_left = true;
-	t->left = s->manifest;
-	if (o)
-		order_to_unicast(s->d, o);
-}
-
-static void op_event(void *ctx, enum mcast_session_event ev, int64_t a, int64_t b)
-{
-	struct session *s = ctx;
-	char sid[MCAST_SID_HEX_BYTES];
-	const char *name = s->group->c.name;
-
-	switch (ev) {
-	case MCAST_EV_PHASE:
-		log_fields(EV_MULTICAST_SESSION, LOG_INFO, ({ "GW_STATE", mcast_phase_name((enum mcast_phase)b) }),
-			   "multicast group %s, session %s: %s -> %s", name, sid_text(s, sid), mcast_phase_name((enum mcast_phase)a),
-			   mcast_phase_name((enum mcast_phase)b));
-		break;
-	case MCAST_EV_PAUSED:
-	case MCAST_EV_RESUMED:
-		log_line(LOG_DEBUG, "multicast group %s, session %s: pause reasons %" PRId64 " -> %" PRId64, name, sid_text(s, sid), b, a);
-		break;
-	case MCAST_EV_LOSS:
-		log_line(LOG_INFO, "multicast group %s, session %s: %" PRId64 " of 1000 frames are lost, by %" PRId64 " reports", name,
-			 sid_text(s, sid), a, b);
-		break;
-	case MCAST_EV_PACE:
-		log_line(LOG_INFO, "multicast group %s: a frame every %" PRId64 " ms instead of %" PRId64, name, a, b);
-		break;
-	case MCAST_EV_TRIM:
-		log_line(LOG_DEBUG, "multicast group %s: generation %" PRId64 ": %" PRId64 " fragments again", name, a, b);
-		break;
-	case MCAST_EV_SUSPECT: {
-		struct mcast_member_view v = { 0 };
-		(void)mcast_session_member(s->m, (unsigned)a, &v); /* "" then */
-		log_fields(EV_MULTICAST_MEMBER, LOG_WARNING, ({ "GW_DEVICE", v.device }, { "GW_REASON", mcast_why_name((enum mcast_member_why)b) }),
-			   "multicast group %s: what %s reports is in doubt: %s", name, v.device, mcast_why_name((enum mcast_member_why)b));
-		break;
-	}
-	case MCAST_EV_GAVE_UP:
-		log_fields(EV_MULTICAST_SESSION, LOG_WARNING, ({ "GW_STATE", "gave-up" }), "multicast group %s, session %s: given up: %s", name,
-			   sid_text(s, sid), a == 0 ? "nobody answers" : a == 1 ? "its lifetime is over" : strerror((int)(b < 0 ? -b : b)));
-		break;
-	case MCAST_SESSION_EVENT_COUNT:
-		break;
-	}
-}
-
-/* ---- running ---- */
-
-static struct mcast_session_ops ops_of(struct session *s)
-{
-	return (struct mcast_session_ops){ .send = op_send, .read = op_read, .setup = op_setup, .pull = op_pull, .persist = op_persist,
-					   .member = op_member, .event = op_event, .ctx = s };
-}
-
 static void new_mk(struct session *s)
 {
 	uint8_t mk[MAC_CMAC_KEY_BYTES];
@@ -670,9 +309,9 @@ static void new_mk(struct session *s)
 
 static int open_session(struct session *s, struct mono now)
 {
-	struct mcast_session_ops ops = ops_of(s);
+	struct mcast_session_ops ops = session_ops(s);
 
-	session_tune(s);
+	tune(s);
 	new_mk(s);
 	if (s->stage == SESSION_STORED)
 		return mcast_session_restore(&s->c, &ops, buf_span(&s->stored), now, &s->m);
@@ -684,7 +323,7 @@ static void tell_observers(struct session *s)
 	coap_endpoint_changed(s->d->c.endpoint, s->d->path[1]);
 }
 
-static void session_run(struct session *s)
+void session_run(struct session *s)
 {
 	char sid[MCAST_SID_HEX_BYTES];
 	struct order *o, *next;
@@ -831,14 +470,14 @@ static void on_timer(void *ctx)
 
 	switch (s->stage) {
 	case SESSION_GATHERING:
-		gathered(s);
+		session_gathered(s);
 		break;
 	case SESSION_STORED:
 		if (s->n_orders > 0)
 			session_run(s);
 		break;
 	case SESSION_HASHING:
-		hash_slice(s);
+		session_hash(s);
 		break;
 	case SESSION_NUMBERING:
 		break;

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -65,6 +66,9 @@ struct answer {
 
 struct fixture {
 	struct loop *loop;
+	struct worker_pool *workers;           /* one thread */
+	sem_t gate;                            /* for a job that holds it up */
+	size_t n_jobs_done;
 	struct coap_endpoint *endpoint;
 	struct coap_client *client;
 	struct coap_multicast_receiver *air;
@@ -435,7 +439,7 @@ static void on_air(void *ctx, const struct coap_multicast_heard *h)
 static void open_driver(struct fixture *f)
 {
 	struct multicast_config c = {
-		.loop = f->loop, .endpoint = f->endpoint, .unicast = &f->unicast, .path = "mc", .gather_s = 1, .lifetime_s = 3600,
+		.loop = f->loop, .workers = f->workers, .endpoint = f->endpoint, .unicast = &f->unicast, .path = "mc", .gather_s = 1, .lifetime_s = 3600,
 		.groups = &f->group, .n_groups = 1, .source = { open_image, envelope, f }, .sink = { progress, report, f }, .who = who,
 		.group_of = group_of, .group_count = group_count, .world_ctx = f,
 		.store = { load_groups, load_sessions, save_group, save_session, remove_session, f },
@@ -466,6 +470,9 @@ static int setup(void **state)
 
 	log_set_max_priority(getenv("TEST_LOG") ? LOG_DEBUG : LOG_ALERT);
 	f->loop = loop_new();
+	f->workers = worker_pool_new(f->loop, 1);
+	assert_non_null(f->workers);
+	assert_int_equal(sem_init(&f->gate, 0, 0), 0);
 	f->answering = loop_timer_new(f->loop, answer_all, f);
 	f->unicast.ops = &unicast_ops;
 	open_endpoint(f);
@@ -498,6 +505,8 @@ static int teardown(void **state)
 	coap_client_free(f->client);
 	f->driver->ops->close(f->driver);
 	coap_endpoint_free(f->endpoint);
+	worker_pool_free(f->workers);
+	(void)sem_destroy(&f->gate); /* nobody waits */
 	answer_all(f); /* nobody is there any more: what was asked must not touch what is gone */
 	assert_int_equal(f->n_open, 0);
 	coap_multicast_receiver_close(f->air);
@@ -1027,6 +1036,110 @@ static void damaged_records_are_left_out(void **state)
 	assert_int_equal(f->n_sessions, 0);
 }
 
+/* ---- the digests of the generations are made by the workers ---- */
+
+static void wait_at_gate(void *arg) { (void)sem_wait(&((struct fixture *)arg)->gate); }
+
+static void nothing(void *arg) { (void)arg; }
+
+static void count_job(void *arg) { ((struct fixture *)arg)->n_jobs_done++; }
+
+static void hold_workers(struct fixture *f)
+{
+	assert_int_equal(worker_submit(f->workers, wait_at_gate, count_job, f), 0);
+}
+
+static void let_workers_go(struct fixture *f)
+{
+	assert_int_equal(sem_post(&f->gate), 0);
+}
+
+/* Until the loop has nothing more to do for the session but wait. */
+static void gather(struct fixture *f, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		node_add(f, ACCEPTS);
+	order_all(f);
+	UNTIL(f, in_phase(f, "preparing"));
+	UNTIL(f, f->n_open == 1);
+	for (int i = 0; i < 10; i++)
+		(void)loop_run_for(f->loop, 5);
+	assert_true(in_phase(f, "preparing"));
+}
+
+static void the_loop_goes_on_while_the_workers_hash(void **state)
+{
+	struct fixture *f = *state;
+
+	hold_workers(f);
+	gather(f, 2);
+	assert_int_equal(f->n_saves, 0);
+	let_workers_go(f);
+	UNTIL(f, all_whole(f));
+	UNTIL(f, no_session(f));
+	assert_string_equal(f->by_unicast, "");
+}
+
+static void a_session_that_goes_while_it_is_hashed_leaves_nothing(void **state)
+{
+	struct fixture *f = *state;
+
+	hold_workers(f);
+	gather(f, 2);
+	cancel(f, 0);
+	cancel(f, 1);
+	let_workers_go(f);
+	UNTIL(f, no_session(f)); /* it looks when its digest is there */
+	assert_int_equal(f->n_open, 0);
+	assert_int_equal(f->nodes[0].n_setups, 0);
+	hold_workers(f);
+	order_all(f);
+	UNTIL(f, in_phase(f, "preparing") && f->n_open == 1);
+	multicast_set_groups(f->driver, NULL, 0); /* gone at once */
+	assert_true(no_session(f));
+	assert_string_equal(f->by_unicast, "node-0 node-1 ");
+	let_workers_go(f);
+	UNTIL(f, f->n_jobs_done == 2);
+	(void)loop_run_for(f->loop, 20);
+	assert_true(no_session(f));
+}
+
+static void a_driver_that_closes_while_it_hashes_is_not_told(void **state)
+{
+	struct fixture *f = *state;
+
+	hold_workers(f);
+	gather(f, 2);
+	f->driver->ops->close(f->driver);
+	coap_endpoint_free(f->endpoint);
+	let_workers_go(f);
+	UNTIL(f, f->n_jobs_done == 1);
+	(void)loop_run_for(f->loop, 20);
+	assert_int_equal(f->n_open, 0);
+	open_endpoint(f);
+	open_driver(f);
+	for (size_t i = 0; i < 2; i++) {
+		node_reach(&f->nodes[i]);
+		assert_int_equal(order(f, i), 0);
+	}
+	UNTIL(f, all_whole(f));
+}
+
+static void a_full_queue_of_the_workers_is_waited_for(void **state)
+{
+	struct fixture *f = *state;
+	size_t n = 0;
+
+	hold_workers(f);
+	while (worker_submit(f->workers, nothing, count_job, f) == 0)
+		n++;
+	assert_int_equal(n, WORKER_QUEUE_MAX - 1);
+	gather(f, 2);
+	let_workers_go(f);
+	UNTIL(f, all_whole(f));
+	assert_string_equal(f->by_unicast, "");
+}
+
 #define TEST(fn_) cmocka_unit_test_setup_teardown(fn_, setup, teardown)
 
 int main(void)
@@ -1049,6 +1162,10 @@ int main(void)
 		TEST(a_disk_that_fails_keeps_a_session_from_beginning),
 		TEST(a_report_of_the_update_counts_as_having_it),
 		TEST(damaged_records_are_left_out),
+		TEST(the_loop_goes_on_while_the_workers_hash),
+		TEST(a_session_that_goes_while_it_is_hashed_leaves_nothing),
+		TEST(a_driver_that_closes_while_it_hashes_is_not_told),
+		TEST(a_full_queue_of_the_workers_is_waited_for),
 	};
 
 	return cmocka_run_group_tests_name("delivery/multicast", tests, NULL, NULL);
