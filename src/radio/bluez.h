@@ -45,7 +45,8 @@ struct bluez_device {
 	struct bluez_adapter *adapter;
 	struct bluez_device *prev, *next;
 	uint8_t address[BLE_ADDRESS_BYTES];    /* as BlueZ says: the identity where it knows it */
-	bool is_random, is_paired, is_bonded, is_connected, is_resolved;
+	bool is_random, is_connected, is_resolved;
+	bool is_paired, is_bonded, tells_bonded;       /* BlueZ before 5.66 tells of pairing only: bluez_is_bonded() */
 	char name[BLE_NAME_BYTES];
 	int rssi;                              /* BLE_RSSI_UNKNOWN */
 	bool was_heard;                        /* it had an RSSI, or was connected, since it is in the mirror */
@@ -96,7 +97,7 @@ struct bluez_ops {                             /* none may free the mirror */
 	void (*device_gone)(void *ctx, struct bluez_device *d);        /* before its services */
 	void (*attributes)(void *ctx, struct bluez_device *d);         /* services or characteristics came or went */
 	void (*characteristic_gone)(void *ctx, struct bluez_characteristic *c);
-	void (*value)(void *ctx, struct bluez_characteristic *c, struct span value);   /* PropertiesChanged of Value: a notification */
+	void (*value)(void *ctx, struct bluez_characteristic *c, struct span value);   /* PropertiesChanged of Value: notified, or read by anybody */
 	struct bluez_device *(*crowded)(void *ctx);    /* BLUEZ_DEVICES_MAX: whom to forget; NULL = nobody, the new one is left out */
 };
 
@@ -111,6 +112,7 @@ const char *bluez_owner(const struct bluez *z);        /* its unique name; NULL 
 struct bluez_object *bluez_find(const struct bluez *z, const char *path);      /* any kind */
 struct bluez_adapter *bluez_find_adapter(const struct bluez *z, const char *path);
 struct bluez_device *bluez_find_device(const struct bluez *z, const char *path);
+static inline bool bluez_is_bonded(const struct bluez_device *d) { return d->tells_bonded ? d->is_bonded : d->is_paired; }
 struct bluez_characteristic *bluez_find_characteristic(const struct bluez_device *d, uint16_t handle);
 void bluez_forget(struct bluez *z, struct bluez_device *d);    /* from the mirror alone, with device_gone(); it comes back when heard */
 /* Ask for all objects again; done() when they were read (-ENOTCONN when bluetoothd went meanwhile, and then done() is the last). */
