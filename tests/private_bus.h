@@ -33,7 +33,7 @@ static inline void private_bus_config(struct private_bus *b)
 	assert_non_null(f);
 	(void)fprintf(f, "<!DOCTYPE busconfig PUBLIC \"-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN\""
 		      " \"http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd\">\n"
-		      "<busconfig><type>system</type><listen>%s</listen><auth>EXTERNAL</auth>\n"
+		      "<busconfig><type>session</type><listen>%s</listen><auth>EXTERNAL</auth>\n"
 		      "<policy context=\"default\"><allow send_destination=\"*\"/><allow receive_sender=\"*\"/><allow own=\"*\"/></policy>\n"
 		      "</busconfig>\n", b->address);
 	assert_int_equal(fclose(f), 0);
