@@ -42,10 +42,15 @@ class Client:
         self.adapter("StopDiscovery")
         return path
 
+    def property(self, name):
+        return self.objects().get(self.device, {}).get(DEVICE, {}).get(name)
+
     def connect(self, address):
+        """A link that an earlier bluetoothd left behind is of no use: it ends by itself after a moment."""
         self.device = self.find(address)
+        self.wait(lambda: not self.property("Connected"), "the old link ends")
         self.interface(self.device, DEVICE).Connect(timeout=60)
-        self.wait(lambda: self.objects().get(self.device, {}).get(DEVICE, {}).get("ServicesResolved"), "its services are known")
+        self.wait(lambda: self.property("ServicesResolved"), "its services are known")
         return self
 
     def characteristic(self, uuid):

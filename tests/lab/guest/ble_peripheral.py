@@ -60,13 +60,18 @@ class Characteristic(dbus.service.Object):
         theirs.setsockopt(socket.SOL_SOCKET, 32, 4 << 20)      # SO_SNDBUFFORCE
         ours.setblocking(False)
         self.in_fd = ours
-        self.in_watch = GLib.io_add_watch(ours.fileno(), GLib.IO_IN | GLib.IO_HUP, self.readable)
+        self.in_watch = GLib.io_add_watch(ours.fileno(), GLib.IO_IN | GLib.IO_HUP, lambda *a: self.readable())
         fd = dbus.types.UnixFd(theirs.fileno())
         theirs.close()
         return fd, dbus.UInt16(options.get("mtu", 23))
 
-    def readable(self, *_):
-        for _ in range(64):
+    def drain(self):
+        """What was written before a write to another characteristic is taken before it."""
+        if self.in_fd is not None:
+            self.readable(4096)
+
+    def readable(self, most=64):
+        for _ in range(most):
             try:
                 value = self.in_fd.recv(1024)
             except BlockingIOError:
@@ -144,6 +149,31 @@ class Refused(dbus.DBusException):
         return cls("not now", name="org.bluez.Error.NotPermitted")
 
 
+class Agent(dbus.service.Object):
+    """Agrees to whatever pairing the other end wants, as a node without a display does."""
+    AGENT = "org.bluez.Agent1"
+
+    @dbus.service.method(AGENT)
+    def Release(self):
+        pass
+
+    @dbus.service.method(AGENT, in_signature="ou")
+    def RequestConfirmation(self, device, passkey):
+        pass
+
+    @dbus.service.method(AGENT, in_signature="o")
+    def RequestAuthorization(self, device):
+        pass
+
+    @dbus.service.method(AGENT, in_signature="os")
+    def AuthorizeService(self, device, uuid):
+        pass
+
+    @dbus.service.method(AGENT)
+    def Cancel(self):
+        pass
+
+
 class Application(dbus.service.Object):
     """services: {uuid: [Characteristic]}. Exported under one path, that of its generation."""
 
@@ -193,12 +223,12 @@ class Advertisement(dbus.service.Object):
 class Controller:
     """One controller: what is offered and advertised there, and who is connected."""
 
-    def __init__(self, bus, hci, disconnected=None):
+    def __init__(self, bus, hci, disconnected=None, agent=None):
         self.bus, self.hci, self.path, self.disconnected = bus, hci, "/org/bluez/" + hci, disconnected
         self.application = self.advertisement = None
         self.generation, self.connects, self.error = 0, 0, ""
-        self.offer = None
-        self.is_up = False
+        self.offer, self.agent, self.is_up = None, agent, False
+        bus.add_signal_receiver(self.added, "InterfacesAdded", MANAGER, BLUEZ)
         bus.add_signal_receiver(self.changed, "PropertiesChanged", PROPERTIES, BLUEZ, path_keyword="path", arg0=DEVICE)
         bus.watch_name_owner(BLUEZ, self.owner)
 
@@ -213,6 +243,11 @@ class Controller:
     def owner(self, name):
         """bluetoothd came, or went and took what was registered with it."""
         self.is_up = bool(name)
+        if name and self.agent:
+            o = self.bus.get_object(BLUEZ, "/org/bluez", introspect=False)
+            for method, *more in ("RegisterAgent", "NoInputNoOutput"), ("RequestDefaultAgent",):
+                o.get_dbus_method(method, "org.bluez.AgentManager1")(dbus.ObjectPath("/lab/agent"), *more, reply_handler=lambda *a: None,
+                                                                     error_handler=self.complain)
         if not name:
             self.withdraw(tell=False)
         elif self.offer and self.application is None:
@@ -226,6 +261,7 @@ class Controller:
                 return
             GLib.timeout_add(200, lambda: self.attempt(tries - 1))
         if self.is_up and self.offer is not None and self.application is None:
+            self.call(PROPERTIES, "Set", "org.bluez.Adapter1", "Alias", dbus.String(self.offer()[2], variant_level=1))
             self.call(PROPERTIES, "Set", "org.bluez.Adapter1", "Powered", dbus.Boolean(True, variant_level=1), then=self.register, failed=failed)
         return False
 
@@ -272,6 +308,11 @@ class Controller:
             elif self.disconnected:
                 self.disconnected()
 
+    def added(self, path, interfaces):
+        """A central that was never here before."""
+        if path.startswith(self.path + "/dev_") and interfaces.get(DEVICE, {}).get("Connected"):
+            self.connects += 1
+
     def drop_links(self, then):
         """Disconnects whoever is connected, as a restart does."""
         def listed(objects):
@@ -311,7 +352,7 @@ class Node:
         self.options, self.state = options, options.state
         os.makedirs(self.state, exist_ok=True)
         self.bus, self.loop = dbus.SystemBus(private=True), GLib.MainLoop()
-        self.controller = Controller(self.bus, options.hci, self.disconnected)
+        self.controller = Controller(self.bus, options.hci, self.disconnected, Agent(self.bus, "/lab/agent") if options.pairs else None)
         self.battery_level, self.note, self.restarts, self.told = 100, b"", 0, None
         self.battery = self.level = None
 
@@ -321,6 +362,7 @@ class Node:
         p.add_argument("hci")
         p.add_argument("--state", required=True, help="directory of its flash memory and of status.json")
         p.add_argument("--name", default="")
+        p.add_argument("--pairs", action="store_true", help="agrees to being paired with, without a proof")
         p.add_argument("--boot-ms", type=int, default=500, help="how long a restart takes")
         return p
 

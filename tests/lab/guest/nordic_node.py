@@ -16,22 +16,13 @@ from gi.repository import GLib
 
 import ble_peripheral as ble
 from ble_peripheral import log, uuid16
+from nordic_package import crc16
 
 FE59 = uuid16(0xfe59)
 CONTROL, PACKET, BUTTONLESS, BUTTONLESS_BONDS = (f"8ec9000{i}-f315-4f60-9fb8-838830daea50" for i in (1, 2, 3, 4))
 LEGACY, LEGACY_CONTROL, LEGACY_PACKET, LEGACY_VERSION = (f"0000153{i}-1212-efde-1523-785feabcd123" for i in (0, 1, 2, 4))
 OK, BAD_OPCODE, BAD_PARAMETER, NO_RESOURCES, BAD_OBJECT, BAD_TYPE, NOT_PERMITTED, FAILED, EXTENDED = 1, 2, 3, 4, 5, 7, 8, 10, 11
 EXT_INIT_INVALID, EXT_VERSION_TOO_LOW, EXT_NO_SIGNATURE, EXT_HASH_FAILED, EXT_VERIFICATION = 4, 5, 8, 10, 12
-
-
-def crc16(data, crc=0xffff):
-    for b in data:
-        crc = (crc >> 8 | crc << 8) & 0xffff
-        crc ^= b
-        crc ^= (crc & 0xff) >> 4
-        crc ^= crc << 12 & 0xffff
-        crc ^= (crc & 0xff) << 5
-    return crc
 
 
 def fields(data):
@@ -113,10 +104,12 @@ class NordicNode(ble.Node):
         """As the boot loader."""
         if self.options.legacy:
             self.control = ble.Characteristic(LEGACY_CONTROL, ["write", "notify"], write=self.legacy_write)
-            return {LEGACY: [self.control, ble.Characteristic(LEGACY_PACKET, ["write-without-response"], write=self.legacy_packet),
+            self.data = ble.Characteristic(LEGACY_PACKET, ["write-without-response"], write=self.legacy_packet)
+            return {LEGACY: [self.control, self.data,
                              ble.Characteristic(LEGACY_VERSION, ["read"], read=lambda: b"\x08\x00")]}, [LEGACY], "DfuTarg", b""
         self.control = ble.Characteristic(CONTROL, ["write", "notify"], write=self.take)
-        return {FE59: [self.control, ble.Characteristic(PACKET, ["write-without-response"], write=self.packet)]}, [FE59], "DfuTarg", b""
+        self.data = ble.Characteristic(PACKET, ["write-without-response"], write=self.packet)
+        return {FE59: [self.control, self.data]}, [FE59], "DfuTarg", b""
 
     def become(self, boot_loader):
         """Restarts as the other one."""
@@ -167,6 +160,7 @@ class NordicNode(ble.Node):
             self.control.notify(bytes([0x20, value[0] if value else 0, 2]))
 
     def take(self, value):
+        self.data.drain()
         op = value[0] if value else 0
         try:
             answer = bytes([0x60, op, OK]) + self.request(op, value[1:])
@@ -302,6 +296,7 @@ class NordicNode(ble.Node):
             GLib.timeout_add(100, lambda: self.become(True))
 
     def legacy_write(self, value):
+        self.data.drain()
         op, rest, l = value[0] if value else 0, value[1:], self.legacy
         status, wants = OK, True
         if op == 1:
