@@ -30,6 +30,9 @@ enum metric_kind { METRIC_COUNTER, METRIC_GAUGE };
 	X(METRIC_MULTICAST_REPORTS, METRIC_COUNTER, "dormouse_multicast_reports_total", "", "Reports of nodes in multicast sessions") \
 	X(METRIC_MULTICAST_READY, METRIC_COUNTER, "dormouse_multicast_members_total", "end=\"ready\"", "Devices that a multicast session served or left to unicast") \
 	X(METRIC_MULTICAST_LEFT, METRIC_COUNTER, "dormouse_multicast_members_total", "end=\"unicast\"", "") \
+	X(METRIC_RADIO_AIRTIME, METRIC_COUNTER, "dormouse_radio_airtime_microseconds_total", "", "Time on air of what this gateway sent over 6LoWPAN, BLE and Thread interfaces, reckoned from their counters") \
+	X(METRIC_RADIO_UP, METRIC_GAUGE, "dormouse_radio_interfaces_up", "", "Such interfaces that are up") \
+	X(METRIC_RADIO_OVER, METRIC_GAUGE, "dormouse_radio_over_budget", "", "Such interfaces whose airtime budget is used up") \
 	X(METRIC_JOBS_OPEN, METRIC_GAUGE, "dormouse_jobs_open", "", "Jobs not finished") \
 	X(METRIC_JOBS_CONFIRMED, METRIC_COUNTER, "dormouse_jobs_finished_total", "state=\"confirmed\"", "Jobs finished") \
 	X(METRIC_JOBS_FAILED, METRIC_COUNTER, "dormouse_jobs_finished_total", "state=\"failed\"", "") \
