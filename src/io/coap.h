@@ -92,6 +92,7 @@ struct coap_response {
 	struct coap_body_reader reader;        /* instead of body when reader.read is set */
 	int64_t size1;                         /* Size1 to give with 4.13; -1 = absent */
 	struct span echo;                      /* Echo challenge to give with 4.01; borrowed for the call */
+	bool no_observe;                       /* the request asked to observe, and is answered once only */
 };
 
 void coap_response_init(struct coap_response *res);              /* 5.00, nothing set */

@@ -19,7 +19,7 @@ enum { COAP_HANDLER_DONE = 0, COAP_HANDLER_LATER = 1, COAP_HANDLER_QUIET = 2 };
  *   (when it has none) and is kept for 60 s for that peer and request, so the handler runs once for all its blocks. A reader is
  *   not kept: the handler runs for each block and must give the same ETag while the bytes are the same.
  * - 2.03 when a 2.05 has an ETag that the request carries; 4.06 when a 2.xx body has a format the request does not accept.
- * - Observe on a 2.05 or 2.03 of an observable route, unless max_observers (or 64 for one peer) is reached.
+ * - Observe on a 2.05 or 2.03 of an observable route, unless the response says no_observe or max_observers (or 64 for one peer) is reached.
  * A POST, PUT, DELETE, PATCH or iPATCH that is retransmitted is answered again without running the handler. */
 typedef int coap_handler_fn(void *ctx, const struct coap_request *req, struct coap_response *res);
 
@@ -33,6 +33,9 @@ struct coap_route {
 	size_t body_max;                       /* largest request body; 0 = COAP_BODY_BYTES_MAX */
 	coap_handler_fn *fn;
 	void *ctx;
+	/* May be NULL. An observation begins (its request was answered with Observe), or has ended for whatever reason; not while the
+	 * endpoint itself goes. Called from inside of anything here: it may call coap_endpoint_changed() and nothing else of this. */
+	void (*observing)(void *ctx, const struct coap_request *req, bool begins);
 };
 
 /* Key for a PSK identity, copied to ret (at most max bytes); returns its length, or -ENOENT. */

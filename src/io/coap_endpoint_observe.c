@@ -71,6 +71,8 @@ static void observer_drop(struct observer *o)
 	e->n_observers--;
 	o->peer->n_observers--;
 	metric_set(METRIC_COAP_OBSERVERS, (int64_t)e->n_observers);
+	if (o->route->r.observing && !e->closing)
+		o->route->r.observing(o->route->r.ctx, &o->req, false);
 	peer_release(o->peer);
 	buf_done(&o->store);
 	free(o);
@@ -160,7 +162,7 @@ int64_t observer_register(struct observer *o, struct peer *p, const struct coap_
 	struct coap_endpoint *e = p->e;
 
 	/* A handler's own 2.03 begins an observation too (RFC 7641 section 4.2): "you have it; I tell you when it changes". */
-	if ((res->code != COAP_205_CONTENT && res->code != COAP_203_VALID) || p->closed ||
+	if ((res->code != COAP_205_CONTENT && res->code != COAP_203_VALID) || res->no_observe || p->closed ||
 	    e->n_observers >= e->c.max_observers || p->n_observers >= ENDPOINT_OBSERVERS_PEER_MAX) {
 		observer_discard(o);
 		return -1;
@@ -174,6 +176,8 @@ int64_t observer_register(struct observer *o, struct peer *p, const struct coap_
 	e->n_observers++;
 	metric_set(METRIC_COAP_OBSERVERS, (int64_t)e->n_observers);
 	DL_APPEND(e->observers, o);
+	if (o->route->r.observing)
+		o->route->r.observing(o->route->r.ctx, &o->req, true);
 	return next_seq(e);
 }
 
