@@ -41,8 +41,11 @@ static inline void private_bus_config(struct private_bus *b)
 
 static inline void private_bus_exec(const struct private_bus *b, int ready)
 {
-	char config[96], print[32];
+	char config[96], print[32], log[96];
 
+	(void)snprintf(log, sizeof(log), "%s/log", b->dir);
+	if (!freopen(log, "w", stderr)) /* it complains about a limit when it is root and may not raise it */
+		_exit(127);
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	(void)snprintf(config, sizeof(config), "--config-file=%s/bus.conf", b->dir);
 	(void)snprintf(print, sizeof(print), "--print-address=%d", ready);

@@ -33,6 +33,10 @@ enum metric_kind { METRIC_COUNTER, METRIC_GAUGE };
 	X(METRIC_RADIO_AIRTIME, METRIC_COUNTER, "dormouse_radio_airtime_microseconds_total", "", "Time on air of what this gateway sent over 6LoWPAN, BLE and Thread interfaces, reckoned from their counters") \
 	X(METRIC_RADIO_UP, METRIC_GAUGE, "dormouse_radio_interfaces_up", "", "Such interfaces that are up") \
 	X(METRIC_RADIO_OVER, METRIC_GAUGE, "dormouse_radio_over_budget", "", "Such interfaces whose airtime budget is used up") \
+	X(METRIC_BLE_NODES, METRIC_GAUGE, "dormouse_ble_nodes", "", "Bluetooth LE nodes in range or connected") \
+	X(METRIC_BLE_LINKS, METRIC_GAUGE, "dormouse_ble_links", "", "Connections to Bluetooth LE nodes") \
+	X(METRIC_BLE_CONNECT_FAILURES, METRIC_COUNTER, "dormouse_ble_connect_failures_total", "", "Attempts to connect to a Bluetooth LE node that failed") \
+	X(METRIC_BLE_BYTES_WRITTEN, METRIC_COUNTER, "dormouse_ble_written_bytes_total", "", "Bytes given to bluetoothd to be written to characteristics") \
 	X(METRIC_JOBS_OPEN, METRIC_GAUGE, "dormouse_jobs_open", "", "Jobs not finished") \
 	X(METRIC_JOBS_CONFIRMED, METRIC_COUNTER, "dormouse_jobs_finished_total", "state=\"confirmed\"", "Jobs finished") \
 	X(METRIC_JOBS_FAILED, METRIC_COUNTER, "dormouse_jobs_finished_total", "state=\"failed\"", "") \

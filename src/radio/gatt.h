@@ -33,7 +33,7 @@ struct gatt_characteristic {
 /* UUID of a short one: GATT_UUID16(0xFE59). */
 #define GATT_UUID16(n_) { 0, 0, (uint8_t)((n_) >> 8), (uint8_t)(n_), 0, 0, 0x10, 0, 0x80, 0, 0, 0x80, 0x5f, 0x9b, 0x34, 0xfb }
 
-/* In order of handles; NULL past the end. */
+/* In order of handles; NULL past the end. They hold until the loop's next turn. */
 const struct gatt_service *gatt_service_at(const struct ble_link *k, size_t i);
 const struct gatt_characteristic *gatt_characteristic_at(const struct ble_link *k, size_t i);
 /* The first such characteristic in such a service; service NULL = any. NULL = none. */
@@ -54,7 +54,7 @@ struct gatt_stream_ops {
 /* By a socket of BlueZ's, or by single calls where it gives none (BLZ-5). Closed with its link. */
 int gatt_stream_open(struct ble_link *k, uint16_t handle, const struct gatt_stream_ops *ops, void *ctx, struct gatt_stream **ret);
 struct gatt_stream *gatt_stream_close(struct gatt_stream *s);
-/* 0; -EAGAIN: later; -EMSGSIZE over chunk_max; -ENOTCONN. */
+/* 0; -EAGAIN: later, after writable(); -EMSGSIZE empty, or over chunk_max; -ENOTCONN. */
 int gatt_stream_send(struct gatt_stream *s, struct span chunk);
 
 /* ---- notifications and indications ---- */
