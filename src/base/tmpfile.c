@@ -6,10 +6,11 @@
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
+#include "base/mem.h"
 #include "base/random.h"
 #include "base/text.h"
 
-enum { CREATE_TRIES = 8, READ_BYTES_FIRST = 4096 };
+enum { CREATE_TRIES = 8, READ_BYTES_FIRST = 4096, DIGEST_CHUNK_BYTES = 128 * 1024 };
 
 int tmpfile_create(struct tmpfile *t, int dirfd)
 {
@@ -123,6 +124,28 @@ int file_read(int dirfd, const char *path, size_t max, uint8_t **ret, size_t *re
 	if (st.st_size < 0 || (uint64_t)st.st_size > max)
 		return -EFBIG;
 	return read_all(fd, (size_t)st.st_size, max, ret, ret_n);
+}
+
+int file_digest(int fd, struct digest *ret, uint64_t *ret_bytes)
+{
+	_cleanup_(digest_stream_freep) struct digest_stream *s = digest_stream_new();
+	_cleanup_free_ uint8_t *chunk = mem_new(DIGEST_CHUNK_BYTES, 1);
+	uint64_t off = 0;
+
+	for (;;) {
+		ssize_t n = pread(fd, chunk, DIGEST_CHUNK_BYTES, (off_t)off);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		digest_stream_add(s, SPAN(chunk, (size_t)n));
+		off += (uint64_t)n;
+	}
+	*ret = digest_stream_end(s);
+	*ret_bytes = off;
+	return 0;
 }
 
 int file_write_durable(int dirfd, const char *name, struct span bytes)

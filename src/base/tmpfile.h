@@ -2,6 +2,7 @@
  * name in the target directory, then fsync, rename, fsync of the directory. Blocking:
  * call from a worker, or before the loop runs. */
 #pragma once
+#include "base/digest.h"
 #include "base/span.h"
 
 enum { TMPFILE_NAME_BYTES = 40 };
@@ -19,5 +20,7 @@ void tmpfile_discard(struct tmpfile *t);                         /* also right a
 
 /* The whole of a regular file of at most max bytes; -EFBIG above, -errno otherwise. ret is NUL-terminated after n. */
 int file_read(int dirfd, const char *path, size_t max, uint8_t **ret, size_t *ret_n);
+/* Of the whole file, from its first byte, wherever it was read last; and how many bytes that were. 0 or -errno. */
+int file_digest(int fd, struct digest *ret, uint64_t *ret_bytes);
 /* Durable replacement of dirfd/name by bytes with mode 0600. */
 int file_write_durable(int dirfd, const char *name, struct span bytes);

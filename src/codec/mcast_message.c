@@ -46,6 +46,16 @@ static int map_begin(struct span in, size_t max, struct cbor *ret, size_t *ret_p
 	return cbor_ok(ret) ? 0 : -EBADMSG;
 }
 
+/* The next key of the map; false after the last one, or when the reader is bad. */
+static bool map_next(struct cbor *c, size_t *pairs, uint64_t *ret_key)
+{
+	if (*pairs == 0 || !cbor_ok(c))
+		return false;
+	--*pairs;
+	*ret_key = cbor_uint(c);
+	return cbor_ok(c);
+}
+
 /* ---- setup ---- */
 
 static bool is_multicast(const uint8_t a[static 16])
@@ -168,14 +178,14 @@ int mcast_setup_decode(struct span in, struct mcast_setup *ret)
 	struct mcast_setup s = { .lifetime_s = MCAST_LIFETIME_S_DEFAULT };
 	uint32_t seen = 0;
 	struct cbor c;
+	uint64_t key;
 	size_t pairs;
 	int r = map_begin(in, MCAST_SETUP_BYTES_MAX, &c, &pairs);
 
 	if (r < 0)
 		return r;
-	for (; pairs > 0 && cbor_ok(&c); pairs--) {
-		uint64_t key = cbor_uint(&c);
-		if (!cbor_ok(&c) || key == KEY_PULL)
+	while (map_next(&c, &pairs, &key)) {
+		if (key == KEY_PULL)
 			return -EBADMSG;
 		r = read_setup_item(&c, key, &s);
 		if (!cbor_ok(&c))
@@ -259,13 +269,14 @@ int mcast_post_kind(struct span in)
 {
 	bool is_pull = false;
 	struct cbor c;
+	uint64_t key;
 	size_t pairs;
 	int r = map_begin(in, MCAST_SETUP_BYTES_MAX, &c, &pairs);
 
 	if (r < 0)
 		return r;
-	for (; pairs > 0 && cbor_ok(&c); pairs--) {
-		is_pull |= cbor_uint(&c) == KEY_PULL;
+	while (map_next(&c, &pairs, &key)) {
+		is_pull |= key == KEY_PULL;
 		(void)cbor_skip(&c);
 	}
 	return !cbor_at_end(&c) ? -EBADMSG : is_pull ? MCAST_POST_PULL : MCAST_POST_SETUP;
@@ -276,15 +287,13 @@ int mcast_pull_decode(struct span in, struct mcast_sid *ret)
 	bool has_sid = false, has_pull = false;
 	struct mcast_sid sid = { 0 };
 	struct cbor c;
+	uint64_t key;
 	size_t pairs;
 	int r = map_begin(in, MCAST_SETUP_BYTES_MAX, &c, &pairs);
 
 	if (r < 0)
 		return r;
-	for (; pairs > 0 && cbor_ok(&c); pairs--) {
-		uint64_t key = cbor_uint(&c);
-		if (!cbor_ok(&c))
-			return -EBADMSG;
+	while (map_next(&c, &pairs, &key)) {
 		if (key == KEY_SID) {
 			has_sid = true;
 			r = read_fixed(&c, sid.b, MCAST_SID_BYTES);
@@ -347,15 +356,13 @@ int mcast_ack_decode(struct span in, struct mcast_ack *ret)
 	struct mcast_ack a = { 0 };
 	uint32_t seen = 0;
 	struct cbor c;
+	uint64_t key;
 	size_t pairs;
 	int r = map_begin(in, MCAST_ACK_BYTES_MAX, &c, &pairs);
 
 	if (r < 0)
 		return r;
-	for (; pairs > 0 && cbor_ok(&c); pairs--) {
-		uint64_t key = cbor_uint(&c);
-		if (!cbor_ok(&c))
-			return -EBADMSG;
+	while (map_next(&c, &pairs, &key)) {
 		r = read_ack_item(&c, key, &a);
 		if (!cbor_ok(&c))
 			return -EBADMSG;

@@ -237,36 +237,18 @@ int node_part_write(struct node_store *s, const struct digest *image, uint64_t o
 	return 0;
 }
 
-static int file_digest(int dirfd, const char *name, struct digest *ret, uint64_t *ret_bytes)
+static int digest_named(int dirfd, const char *name, struct digest *ret, uint64_t *ret_bytes)
 {
 	_cleanup_close_ int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	_cleanup_(digest_stream_freep) struct digest_stream *stream = NULL;
-	uint8_t chunk[16384];
 
-	if (fd < 0)
-		return -errno;
-	stream = digest_stream_new();
-	*ret_bytes = 0;
-	for (;;) {
-		ssize_t n = read(fd, chunk, sizeof(chunk));
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		digest_stream_add(stream, SPAN(chunk, n));
-		*ret_bytes += (uint64_t)n;
-	}
-	*ret = digest_stream_end(stream);
-	return 0;
+	return fd < 0 ? -errno : file_digest(fd, ret, ret_bytes);
 }
 
 int node_part_digest(struct node_store *s, const struct digest *image, struct digest *ret, uint64_t *ret_bytes)
 {
 	char name[PART_NAME_BYTES];
 
-	return file_digest(s->dirfd, part_name(image, name), ret, ret_bytes);
+	return digest_named(s->dirfd, part_name(image, name), ret, ret_bytes);
 }
 
 /* Is this file that image? An image of no bytes never has a file. */
@@ -275,7 +257,7 @@ static bool is_image(int dirfd, const char *name, const struct digest *image)
 	struct digest d;
 	uint64_t bytes;
 
-	return file_digest(dirfd, name, &d, &bytes) >= 0 && digest_eq(&d, image);
+	return digest_named(dirfd, name, &d, &bytes) >= 0 && digest_eq(&d, image);
 }
 
 int node_part_install(struct node_store *s, const struct digest *image, size_t component)

@@ -483,7 +483,7 @@ static int verify_file(struct image_cache *c, const struct digest *d, struct ima
 		return drop_bad(c, d, 0); /* not a file at all */
 	if (fd < 0)
 		return fd;
-	int r = image_file_hash(fd, &bytes, &is);
+	int r = file_digest(fd, &is, &bytes);
 	if (r < 0 && r != -EIO)
 		return r;
 	struct image_stamp stamp = image_stamp_of(&before), again = stamp;

@@ -4,8 +4,6 @@
 
 #include "base/mem.h"
 
-enum { HASH_CHUNK_BYTES = 128 * 1024 };
-
 static bool same_time(struct timespec a, struct timespec b)
 {
 	return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
@@ -76,27 +74,5 @@ int image_file_read(struct image_file *f, uint64_t off, uint8_t *ret, size_t n)
 		off += (uint64_t)got;
 		n -= (size_t)got;
 	}
-	return 0;
-}
-
-int image_file_hash(int fd, uint64_t *ret_bytes, struct digest *ret)
-{
-	_cleanup_(digest_stream_freep) struct digest_stream *s = digest_stream_new();
-	_cleanup_free_ uint8_t *chunk = mem_new(HASH_CHUNK_BYTES, 1);
-	uint64_t off = 0;
-
-	for (;;) {
-		ssize_t n = pread(fd, chunk, HASH_CHUNK_BYTES, (off_t)off);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		digest_stream_add(s, SPAN(chunk, (size_t)n));
-		off += (uint64_t)n;
-	}
-	*ret = digest_stream_end(s);
-	*ret_bytes = off;
 	return 0;
 }

@@ -21,4 +21,3 @@ struct image_file {
 struct image_stamp image_stamp_of(const struct stat *st);
 bool image_stamp_eq(const struct image_stamp *a, const struct image_stamp *b);
 struct image_file *image_file_new(int fd, const struct digest *d, uint64_t bytes);     /* takes fd; one reference */
-int image_file_hash(int fd, uint64_t *ret_bytes, struct digest *ret);                  /* [worker] the whole file */

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 
 #include "base/mem.h"
+#include "base/tmpfile.h"
 #include "store/image_cache_internal.h"
 
 struct image_partial {
@@ -204,7 +205,7 @@ int image_partial_commit(struct image_partial *p)
 
 	if (p->is_done)
 		return -EALREADY;
-	int r = image_file_hash(p->fd, &bytes, &is);
+	int r = file_digest(p->fd, &is, &bytes);
 	if (r < 0)
 		return r;
 	if (bytes != p->max_bytes || !digest_eq(&is, &p->digest)) {

@@ -140,6 +140,23 @@ static void a_size_of_zero_is_not_believed(void **state)
 	assert_int_equal(file_read(AT_FDCWD, "/proc/self/status", 10, &p, &n), -EFBIG);
 }
 
+static void a_digest_is_of_the_whole_file_from_its_start(void **state)
+{
+	const struct digest want = digest_of(SPAN_LIT("abc"));
+	struct digest got;
+	uint64_t bytes = 0;
+
+	assert_int_equal(file_write_durable(dirfd_, "d", SPAN_LIT("abc")), 0);
+	_cleanup_close_ int fd = openat(dirfd_, "d", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(lseek(fd, 2, SEEK_SET), 2);
+	assert_int_equal(file_digest(fd, &got, &bytes), 0);
+	assert_true(digest_eq(&got, &want));
+	assert_int_equal(bytes, 3);
+	assert_int_equal(file_digest(dirfd_, &got, &bytes), -EISDIR);
+	assert_int_equal(file_digest(-1, &got, &bytes), -EBADF);
+	assert_int_equal(unlinkat(dirfd_, "d", 0), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -149,6 +166,7 @@ int main(void)
 		cmocka_unit_test(a_full_disk_is_reported_and_leaves_nothing),
 		cmocka_unit_test(reading_is_bounded_and_takes_regular_files_only),
 		cmocka_unit_test(a_size_of_zero_is_not_believed),
+		cmocka_unit_test(a_digest_is_of_the_whole_file_from_its_start),
 	};
 
 	return cmocka_run_group_tests_name("base/tmpfile", tests, dir_make, dir_remove);

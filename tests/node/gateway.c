@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -238,6 +239,20 @@ void gateway_offer(struct gateway *g, uint64_t sequence, size_t bytes, bool inte
 	g->manifest = env.manifest_digest;
 	g->has_offer = true;
 	coap_endpoint_changed(g->endpoint, "up");
+}
+
+void gateway_node(const struct gateway *g, struct node_trust *trust, char dir[static 64], struct node_setup *ret)
+{
+	(void)snprintf(dir, 64, "/tmp/node-test-XXXXXX");
+	assert_non_null(mkdtemp(dir));
+	*trust = (struct node_trust){ .proof = PROOF_SIGNATURE, .anchors = g->anchors, .has_vendor = true, .has_class = true };
+	memcpy(trust->vendor_id, g->vendor, 16);
+	memcpy(trust->class_id, g->class, 16);
+	*ret = (struct node_setup){
+		.gateway = g->uri, .name = "node-1", .dir = dir, .trust = trust, .lifetime_s = 3600, .szx = 6, .ack_timeout_ms = 100,
+		.plan = { .lifetime_ms = 3600 * 1000, .watch_ms = 60 * 1000, .reboot_ms = 5, .pause_ms = 20, .pause_max_ms = 200,
+			  .answer_ms = 60 * 1000, .seed = 3 },
+	};
 }
 
 void gateway_recall(struct gateway *g)

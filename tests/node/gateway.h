@@ -8,6 +8,7 @@
 
 #include "codec/suit_report.h"
 #include "io/coap_endpoint.h"
+#include "node/node.h"
 #include "node/node_offer.h"
 #include "trust/sign.h"
 
@@ -43,6 +44,8 @@ void gateway_open(struct gateway *g, bool secure);
 void gateway_close(struct gateway *g);
 /* A new image of so many bytes as sequence; observers hear of it. */
 void gateway_offer(struct gateway *g, uint64_t sequence, size_t bytes, bool integrated);
+/* What a node "node-1" of this gateway is set up with, in a new folder under /tmp. */
+void gateway_node(const struct gateway *g, struct node_trust *trust, char dir[static 64], struct node_setup *ret);
 void gateway_recall(struct gateway *g);
 /* Run the loop until test() or for at most so long; what test() says at the end. */
 bool gateway_run(struct gateway *g, bool (*test)(void *ctx), void *ctx, unsigned ms);

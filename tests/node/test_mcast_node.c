@@ -214,17 +214,10 @@ static void world_open(struct world *w, bool secure)
 	w->client = coap_client_new(w->g.loop);
 	w->sender = loop_timer_new(w->g.loop, on_send, w);
 	loop_timer_set(w->sender, 1);
-	(void)snprintf(w->dir, sizeof(w->dir), "/tmp/node-mcast-XXXXXX");
-	assert_non_null(mkdtemp(w->dir));
-	w->trust = (struct node_trust){ .proof = PROOF_SIGNATURE, .anchors = w->g.anchors, .has_vendor = true, .has_class = true };
-	memcpy(w->trust.vendor_id, w->g.vendor, 16);
-	memcpy(w->trust.class_id, w->g.class, 16);
-	w->setup = (struct node_setup){
-		.gateway = w->g.uri, .name = "node-1", .dir = w->dir, .trust = &w->trust, .lifetime_s = 3600, .szx = 6, .ack_timeout_ms = 100,
-		.multicast = "lo",
-		.plan = { .lifetime_ms = 3600 * 1000, .watch_ms = 60 * 1000, .reboot_ms = 5, .pause_ms = 20, .pause_max_ms = 200,
-			  .answer_ms = 60 * 1000, .seed = 3, .multicast = true, .listen_ms = 60 * 1000 },
-	};
+	gateway_node(&w->g, &w->trust, w->dir, &w->setup);
+	w->setup.multicast = "lo";
+	w->setup.plan.multicast = true;
+	w->setup.plan.listen_ms = 60 * 1000;
 	if (secure) {
 		w->setup.psk_identity = "node-1";
 		w->setup.psk_key = SPAN_OF(w->g.psk);
