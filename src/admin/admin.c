@@ -148,8 +148,11 @@ static void route(struct admin *a, struct http_exchange *x, const struct http_re
 		http_reply_problem(x, 405, "not with this method");
 		return;
 	}
+	const struct admin_pages *more = &a->c.pages;
 	if (strncmp(req->path, "/api/v1/", strlen("/api/v1/")) == 0)
 		run_api(a, x, req, roles, who);
+	else if (more->prefix && strncmp(req->path, more->prefix, strlen(more->prefix)) == 0)
+		more->serve(more->ctx, x, req, roles, who);
 	else
 		http_reply_problem(x, 404, "the API is at /api/v1/, described by /api/v1/openapi.json");
 }

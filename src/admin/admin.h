@@ -7,12 +7,20 @@
 #include "directory/registry.h"
 #include "intake/intake.h"
 #include "io/coap_endpoint.h"
+#include "io/http_server.h"
 #include "rollout/rollout_run.h"
 #include "store/audit_log.h"
 #include "store/image_cache.h"
 #include "upstream/upstream.h"
 
 struct admin;
+
+struct admin_pages {                           /* resources of others on the same server, for the same callers */
+	const char *prefix;                    /* "/hc/"; NULL = none */
+	/* Answers it. roles: enum credential_role bits the caller has, a viewer's at least; who: for the audit log. */
+	void (*serve)(void *ctx, struct http_exchange *x, const struct http_request *req, unsigned roles, const char *who);
+	void *ctx;
+};
 
 struct admin_config {
 	struct loop *loop;
@@ -28,6 +36,7 @@ struct admin_config {
 	struct audit_log *audit;
 	struct coap_endpoint *coap;            /* NULL = no CoAP admin */
 	struct delivery_driver *multicast;     /* NULL = off */
+	struct admin_pages pages;
 	/* Read the configuration again; error text in ret when it was refused. */
 	int (*reload)(void *ctx, struct buf *ret);
 	const char *(*coap_address)(void *ctx, size_t i);

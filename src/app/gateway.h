@@ -26,6 +26,8 @@
 struct multicast_members;
 
 struct gateway_ble;
+struct gateway_ble_resources;
+struct smp_lock;
 
 struct gateway {
 	struct config *config;                 /* owned; replaced by a reload */
@@ -50,6 +52,8 @@ struct gateway {
 	struct delivery_driver *coap_pull;
 	struct ble *ble;                       /* NULL = off */
 	struct gateway_ble *ble_side;
+	struct gateway_ble_resources *ble_resources;   /* NULL = off */
+	struct smp_lock *smp_lock;
 	struct delivery_driver *smp_udp;
 	struct delivery_driver *smp_ble;       /* NULL = off */
 	struct delivery_driver *multicast;     /* NULL = off */
@@ -102,6 +106,12 @@ void gateway_ble_device_gone(struct gateway *g, const char *id);
 /* Which node a device is, by its address or its id; -EINVAL: it is none. And the other way; NULL: nobody's. */
 int gateway_ble_id(const struct device *d, char ret[static BLE_ID_BYTES]);
 const char *gateway_ble_device_of(const struct gateway *g, const char *node);
+/* app/ble_resources.c: Bluetooth LE nodes as resources, in the directory and as devices that were seen. All do nothing when it is off. */
+extern const struct gateway_ble_hooks gateway_ble_resources_hooks;
+int gateway_ble_resources_start(struct gateway *g, struct buf *error);
+void gateway_ble_resources_stop(struct gateway *g);
+void gateway_ble_resources_reload(struct gateway *g);
+struct admin_pages gateway_ble_pages(struct gateway *g);
 /* app/smp.c: the drivers smp-udp and smp-ble. */
 extern const struct gateway_ble_hooks gateway_smp_ble_hooks;
 int gateway_smp_start(struct gateway *g);

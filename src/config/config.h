@@ -102,6 +102,7 @@ struct config {
 		int pairing;                   /* enum config_ble_pairing */
 		char **pairing_nodes;          /* addresses that may pair */
 		bool resources, open;          /* publish the ble: tree; read it over plain CoAP, too */
+		char *host;                    /* of its URIs; "" = an address of this machine */
 		char **closed_services;        /* UUIDs that the tree does not show */
 	} ble;
 

@@ -470,7 +470,8 @@ static int create(struct registry *r, const struct wanted *w, struct registry_ti
 {
 	if (r->limits.max_endpoints && HASH_CNT(hh_location, r->by_location) >= r->limits.max_endpoints)
 		return fail(-ENOSPC, "the directory is full", ret);
-	if (r->limits.max_per_owner && owner_count(r, w->parts.owner) >= r->limits.max_per_owner)
+	if (r->limits.max_per_owner && !span_eq_str(w->parts.owner, REGISTRY_OWNER_GATEWAY) &&
+	    owner_count(r, w->parts.owner) >= r->limits.max_per_owner)
 		return fail(-EDQUOT, "too many registrations of one credential", ret);
 	struct registration *reg = calloc(1, sizeof(*reg));
 	if (!reg || registration_pack(reg, &w->parts) < 0) {

@@ -22,6 +22,9 @@ enum {
 	REGISTRY_EXPIRE_BATCH = 256,
 };
 
+/* Owner of what the gateway registers for nodes that cannot: no credential's name has blanks. max_per_owner does not count for it. */
+#define REGISTRY_OWNER_GATEWAY "the gateway itself"
+
 struct registry;
 struct registration;
 
