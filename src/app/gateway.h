@@ -26,6 +26,7 @@
 struct multicast_members;
 
 struct gateway_ble;
+struct smp_lock;
 struct gateway_ble_resources;
 struct smp_lock;
 
@@ -53,6 +54,7 @@ struct gateway {
 	struct ble *ble;                       /* NULL = off */
 	struct gateway_ble *ble_side;
 	struct gateway_ble_resources *ble_resources;   /* NULL = off */
+	struct smp_lock *smp_lock;
 	struct smp_lock *smp_lock;
 	struct delivery_driver *smp_udp;
 	struct delivery_driver *smp_ble;       /* NULL = off */

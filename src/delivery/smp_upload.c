@@ -213,7 +213,7 @@ void smp_upload_receive(struct smp_upload *u, struct span datagram, struct mono 
 	struct smp_header h;
 	struct span body;
 
-	while (cur_left(&c) > 0 && u->phase != PH_DONE) {
+	while (cur_left(&c) > 0 && u->phase != PH_DONE && !u->is_down) {
 		if (smp_message_next(&c, &h, &body) < 0) {
 			u->counts.dropped++;
 			return;
@@ -246,8 +246,64 @@ static void command_lost(struct smp_upload *u, struct mono now)
 	smp_up_ask(u, now);
 }
 
+/* ---- links ---- */
+
+bool smp_upload_link_down(struct smp_upload *u, struct mono now)
+{
+	if (u->is_down)
+		return true;
+	switch (u->phase) {
+	case PH_RESET: /* it may have come through, or the link it cut has carried it: a list will tell */
+		if (u->asked)
+			smp_up_wait_restart(u, now);
+		else
+			u->phase = PH_RESTARTING;
+		break;
+	case PH_RESTARTING:
+	case PH_PROOF:
+	case PH_CONFIRM:
+	case PH_LIST_LAST:
+	case PH_DONE:
+		break;
+	case PH_NEW:
+	case PH_PARAMS:
+	case PH_LIST:
+	case PH_ERASE:
+	case PH_UPLOAD:
+	case PH_LIST_AFTER:
+	case PH_TRANSFERRED:
+	case PH_TEST:
+	case PH_APPLYING:
+		return false;
+	}
+	u->is_down = u->phase != PH_DONE;
+	u->asked = false;
+	return true;
+}
+
+void smp_upload_link_up(struct smp_upload *u, struct mono now)
+{
+	if (!u->is_down)
+		return;
+	u->is_down = false;
+	u->tries = 0;
+	if (u->phase != PH_PROOF || mono_before(u->due, now)) /* the proof has its time */
+		u->due = now;
+}
+
+static void tick_down(struct smp_upload *u, struct mono now)
+{
+	if (!mono_before(now, u->deadline))
+		smp_up_fail(u, RESULT_FAILED, u->phase == PH_RESTARTING ? "the node did not come back after its restart" :
+			    "the node went away after its restart and did not come back");
+}
+
 void smp_upload_tick(struct smp_upload *u, struct mono now)
 {
+	if (u->is_down && u->phase != PH_DONE) {
+		tick_down(u, now);
+		return;
+	}
 	switch (u->phase) {
 	case PH_NEW:
 	case PH_TRANSFERRED:
@@ -283,6 +339,8 @@ int64_t smp_upload_wait_ms(const struct smp_upload *u, struct mono now)
 
 	if (u->phase == PH_NEW || u->phase == PH_TRANSFERRED || u->phase == PH_APPLYING || u->phase == PH_DONE)
 		return -1;
+	if (u->is_down)
+		due = u->deadline;
 	if (u->phase == PH_UPLOAD)
 		for (size_t i = 0; i < SMP_UPLOAD_WINDOW_MAX; i++)
 			if (u->flights[i].used && mono_before(u->flights[i].due, due))
@@ -313,6 +371,12 @@ void smp_upload_begin(struct smp_upload *u, struct mono now)
 	smp_up_ask(u, now);
 }
 
+uint32_t smp_up_clip(uint32_t message_bytes)
+{
+	return message_bytes < SMP_UPLOAD_MESSAGE_BYTES_MIN ? SMP_UPLOAD_MESSAGE_BYTES_MIN :
+	       message_bytes > SMP_UPLOAD_MESSAGE_BYTES_MAX ? SMP_UPLOAD_MESSAGE_BYTES_MAX : message_bytes;
+}
+
 struct smp_upload *smp_upload_new(const struct smp_upload_config *c, const struct smp_upload_image *img, const struct smp_upload_ops *ops)
 {
 	struct smp_upload *u = NEW(struct smp_upload);
@@ -322,8 +386,11 @@ struct smp_upload *smp_upload_new(const struct smp_upload_config *c, const struc
 	u->ops = *ops;
 	u->version = c->version;
 	u->window = 1;
-	u->message_bytes = c->message_bytes < SMP_UPLOAD_MESSAGE_BYTES_MIN ? SMP_UPLOAD_MESSAGE_BYTES_MIN :
-			   c->message_bytes > SMP_UPLOAD_MESSAGE_BYTES_MAX ? SMP_UPLOAD_MESSAGE_BYTES_MAX : c->message_bytes;
+	u->c.message_bytes = smp_up_clip(c->message_bytes);
+	if (c->whole_bytes)
+		u->c.whole_bytes = smp_up_clip(c->whole_bytes < c->message_bytes ? c->whole_bytes : c->message_bytes);
+	u->only_whole = c->only_whole && c->whole_bytes;
+	u->message_bytes = u->c.whole_bytes ? u->c.whole_bytes : u->c.message_bytes;
 	if (u->c.window > SMP_UPLOAD_WINDOW_MAX)
 		u->c.window = SMP_UPLOAD_WINDOW_MAX;
 	u->c.window = u->c.window ? u->c.window : 1;
@@ -347,5 +414,6 @@ uint64_t smp_upload_offset(const struct smp_upload *u) { return u->acked; }
 unsigned smp_upload_result(const struct smp_upload *u) { return u->result; }
 const char *smp_upload_reason(const struct smp_upload *u) { return u->reason; }
 enum smp_version smp_upload_version(const struct smp_upload *u) { return u->version; }
+bool smp_upload_only_whole(const struct smp_upload *u) { return u->only_whole; }
 const char *smp_upload_phase(const struct smp_upload *u) { return phase_names[u->phase]; }
 struct smp_upload_counts smp_upload_counts(const struct smp_upload *u) { return u->counts; }

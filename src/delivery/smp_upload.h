@@ -7,6 +7,9 @@
  * What the node has already is not done again, so beginning anew after a crash of ours repeats nothing and skips nothing. Between
  * test and restart nothing is uploaded or erased.
  *
+ * Where a transport carries large messages in parts, they are tried once the node told its buffers. Not every node puts them together
+ * again: one that does not answer to them gets messages of whole_bytes from then on.
+ *
  * Twice it halts until smp_upload_go(), so that its owner can persist what was reached: at SMP_EV_TRANSFERRED and SMP_EV_APPLYING. */
 #pragma once
 #include "base/buf.h"
@@ -30,6 +33,8 @@ struct smp_upload_config {
 	enum smp_version version;              /* to begin with; see smp_upload_version() */
 	uint32_t slot_image;                   /* which of the node's images; 0 with most */
 	uint32_t message_bytes;                /* largest message; clipped to the limits above and to what the node takes */
+	uint32_t whole_bytes;                  /* of transports that carry larger ones in parts: what they carry whole; 0 = all are whole */
+	bool only_whole;                       /* see smp_upload_only_whole() */
 	uint32_t window;                       /* chunks in flight; 1 with nodes that do not tell their buffers */
 	uint32_t answer_ms;                    /* first wait for an answer */
 	uint32_t restart_s;                    /* longest restart, with the swap of the images */
@@ -73,11 +78,16 @@ void smp_upload_tick(struct smp_upload *u, struct mono now);
 /* When to tick next, in ms from now (0 = at once); -1: nothing is waited for (halted, done). */
 int64_t smp_upload_wait_ms(const struct smp_upload *u, struct mono now);
 bool smp_upload_is_done(const struct smp_upload *u);
+/* The link is gone, of transports that have one. False: free the machine, and begin with a new one when there is a link again; it finds
+ * out where the node is. True, from the restart on: it waits for smp_upload_link_up(), until its deadline. */
+bool smp_upload_link_down(struct smp_upload *u, struct mono now);
+void smp_upload_link_up(struct smp_upload *u, struct mono now);
 
 uint64_t smp_upload_offset(const struct smp_upload *u);        /* what the node has */
 unsigned smp_upload_result(const struct smp_upload *u);        /* LwM2M Object 5, resource 5 */
 const char *smp_upload_reason(const struct smp_upload *u);     /* clean text, at most SMP_UPLOAD_REASON_BYTES - 1 */
 enum smp_version smp_upload_version(const struct smp_upload *u);       /* that the node speaks: to begin with the next time */
+bool smp_upload_only_whole(const struct smp_upload *u);        /* it takes no messages in parts: to begin with the next time */
 const char *smp_upload_phase(const struct smp_upload *u);
 
 struct smp_upload_counts {

@@ -82,6 +82,8 @@ static void revert(struct smp_upload *u, const struct smp_image *active)
 static void on_params(struct smp_upload *u, const struct smp_reply *r, struct mono now)
 {
 	if (r->has_params && !smp_failed(&r->error)) {
+		if (r->buf_size >= SMP_UPLOAD_MESSAGE_BYTES_MIN && !u->only_whole)
+			u->message_bytes = u->c.message_bytes;
 		if (r->buf_size >= SMP_UPLOAD_MESSAGE_BYTES_MIN && r->buf_size < u->message_bytes)
 			u->message_bytes = r->buf_size;
 		if (r->buf_count > 2)

@@ -17,7 +17,9 @@ static size_t chunk_bytes(const struct smp_upload *u, uint64_t off)
 {
 	size_t head = CHUNK_HEAD_BYTES + (off == 0 ? FIRST_HEAD_BYTES : 0);
 	uint64_t left = u->img.bytes - off;
-	size_t n = u->message_bytes > head ? u->message_bytes - head : 1;
+	/* The first one goes whole: it may take long, and should not be taken for one that was not put together. */
+	size_t message = off == 0 && u->c.whole_bytes && u->c.whole_bytes < u->message_bytes ? u->c.whole_bytes : u->message_bytes;
+	size_t n = message > head ? message - head : 1;
 
 	if (off == 0 && n < FIRST_DATA_BYTES_MIN)
 		n = FIRST_DATA_BYTES_MIN;
@@ -110,6 +112,21 @@ void smp_up_progress(struct smp_upload *u, uint64_t off)
 	}
 }
 
+static bool is_in_parts(const struct smp_upload *u)
+{
+	return u->c.whole_bytes && u->message_bytes > u->c.whole_bytes;
+}
+
+/* A node that does not put messages together is not asked to any more. */
+static bool give_up_parts(struct smp_upload *u)
+{
+	if (!is_in_parts(u) || u->took_parts)
+		return false;
+	u->only_whole = true;
+	u->message_bytes = u->c.whole_bytes;
+	return true;
+}
+
 static void upload_lost(struct smp_upload *u, struct mono now)
 {
 	char reason[SMP_UPLOAD_REASON_BYTES];
@@ -122,6 +139,8 @@ static void upload_lost(struct smp_upload *u, struct mono now)
 		smp_up_fail(u, RESULT_LOST, reason);
 		return;
 	}
+	if (u->started && u->tries >= PARTS_TRIES && give_up_parts(u))
+		u->tries = 0;
 	u->window = 1;
 	drop_flights(u);
 	u->next = u->acked;
@@ -135,6 +154,10 @@ static bool upload_refused(struct smp_upload *u, const struct smp_error *e, stru
 		u->next = u->acked;
 		u->window = 1;
 		u->due = mono_add_ms(now, SMP_UPLOAD_BUSY_MS);
+		return true;
+	}
+	if ((smp_is_base(e, SMP_CORRUPT) || smp_is_base(e, SMP_INVAL)) && u->started && give_up_parts(u)) {
+		smp_up_go_on_at(u, u->acked, now);
 		return true;
 	}
 	if ((smp_is_base(e, SMP_NOMEM) || smp_is_base(e, SMP_MSGSIZE)) && u->message_bytes > SMP_UPLOAD_MESSAGE_BYTES_MIN) {
@@ -208,6 +231,7 @@ void smp_up_on_chunk(struct smp_upload *u, const struct flight *f, const struct 
 		smp_up_go_on_at(u, r->off, now);
 		return;
 	}
+	u->took_parts |= u->c.whole_bytes && f->n + CHUNK_HEAD_BYTES > u->c.whole_bytes;
 	smp_up_progress(u, r->off);
 	if (u->phase == PH_UPLOAD)
 		smp_up_fill(u, now);

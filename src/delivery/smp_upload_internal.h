@@ -14,7 +14,7 @@ enum {
 	FIRST_DATA_BYTES_MIN = 32,             /* the MCUboot header must be in the first chunk */
 	CHUNK_HEAD_BYTES = SMP_HEADER_BYTES + 1 + 10 + 4 + 5 + 5 + 3,  /* map, image, off (u32), data with its length */
 	FIRST_HEAD_BYTES = 4 + 5 + 4 + 2 + SMP_SHA_BYTES,              /* len, sha besides */
-	READ_AGAIN_MS = 200, FIRST_ANSWER_MS = 5000, RESETS_MAX = 4,
+	PARTS_TRIES = 2, READ_AGAIN_MS = 200, FIRST_ANSWER_MS = 5000, RESETS_MAX = 4,
 };
 
 enum phase {
@@ -53,6 +53,8 @@ struct smp_upload {
 	uint32_t window, message_bytes;
 	unsigned rewinds, n_flights, resets;
 	bool started, erased, announced;       /* the node accepted the first chunk; erase was tried; first progress told */
+	bool only_whole, took_parts;           /* see smp_upload_only_whole(); a message in parts was taken */
+	bool is_down;                          /* no link, between the restart and the end */
 
 	bool single_slot, tested, nothing_told, was_pending;
 	unsigned result;
@@ -78,3 +80,4 @@ void smp_up_tick(struct smp_upload *u, struct mono now);
 /* smp_upload_answer.c */
 void smp_up_on_answer(struct smp_upload *u, const struct smp_reply *r, struct mono now);
 void smp_up_wait_restart(struct smp_upload *u, struct mono now);
+uint32_t smp_up_clip(uint32_t message_bytes);

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "../until.h"
 #include "delivery/smp_udp.h"
@@ -16,6 +17,8 @@ enum { BODY_BYTES = 200 * 1024, HEAD_BYTES = 32 };
 
 struct fixture {
 	struct loop *loop;
+	struct worker_pool *workers;
+	struct smp_lock *lock;
 	struct delivery_driver *driver;
 	struct udp *node;                      /* answers lists: the image runs and is confirmed */
 	struct udp_address node_at;
@@ -86,12 +89,16 @@ static void on_report(void *ctx, const char *device, const struct node_report *r
 	}
 }
 
+/* "n3" is at the node's port of 127.0.0.4; only 127.0.0.1 answers. "same-..." are all n0. */
 static int on_address(void *ctx, const char *device, struct udp_address *ret)
 {
 	struct fixture *f = ctx;
+	char text[UDP_ADDRESS_TEXT_BYTES];
+	const char *port = strrchr(udp_address_text(&f->node_at, text), ':');
+	char at[UDP_ADDRESS_TEXT_BYTES];
 
-	(void)device;
-	*ret = f->node_at;
+	(void)snprintf(at, sizeof(at), "127.0.0.%u%s", device[0] == 'n' ? (unsigned)strtoul(device + 1, NULL, 10) % 200 + 1 : 1, port); /* fits */
+	assert_int_equal(udp_address_parse(span_str(at), 0, ret), 0);
 	return f->address_error;
 }
 
@@ -146,6 +153,8 @@ static int setup(void **state)
 	struct fixture *f = test_calloc(1, sizeof(*f));
 
 	f->loop = loop_new();
+	f->workers = worker_pool_new(f->loop, 1);
+	f->lock = smp_lock_new();
 	make_image(&f->image);
 	f->manifest = digest_of(SPAN_LIT("manifest"));
 	f->images[0] = f->images[1] = (struct delivery_image){ .digest = digest_of(buf_span(&f->image)), .bytes = f->image.n };
@@ -153,8 +162,9 @@ static int setup(void **state)
 	assert_int_equal(udp_listen(f->loop, &f->node_at, on_node, f, &f->node), 0);
 	assert_int_equal(udp_local(f->node, &f->node_at), 0);
 	assert_int_equal(smp_udp_open(&(struct smp_udp_config){
-		.loop = f->loop, .settings = { .message_bytes = 256, .window = 1, .answer_ms = 200, .restart_s = 10 },
-		.source = { .open_image = open_image, .ctx = f }, .sink = { .progress = on_progress, .report = on_report, .ctx = f },
+		.smp = { .loop = f->loop, .workers = f->workers, .lock = f->lock,
+			 .settings = { .message_bytes = 256, .window = 1, .answer_ms = 200, .restart_s = 10 },
+			 .source = { .open_image = open_image, .ctx = f }, .sink = { .progress = on_progress, .report = on_report, .ctx = f } },
 		.address = on_address, .address_ctx = f }, &f->driver), 0);
 	*state = f;
 	return 0;
@@ -166,6 +176,8 @@ static int teardown(void **state)
 
 	if (f->driver)
 		f->driver->ops->close(f->driver);
+	worker_pool_free(f->workers); /* what was looked at is let go */
+	smp_lock_free(f->lock);
 	assert_int_equal(f->n_open, 0);
 	udp_close(f->node);
 	buf_done(&f->image);
@@ -202,14 +214,14 @@ static void a_node_that_has_it_is_confirmed_and_starting_again_changes_nothing(v
 	struct fixture *f = *state;
 
 	f->open_error = -EAGAIN;               /* being verified: asked for again */
-	assert_int_equal(start(f, "n1", 1), 0);
-	assert_int_equal(start(f, "n1", 1), 0);
+	assert_int_equal(start(f, "n0", 1), 0);
+	assert_int_equal(start(f, "n0", 1), 0);
 	assert_true(until(f->loop, is_reported, f, 10000));
 	assert_int_equal(f->state, 0);
 	assert_int_equal(f->result, 1);
-	assert_string_equal(f->device, "n1");
+	assert_string_equal(f->device, "n0");
 	assert_int_equal(f->n_asked, 2);
-	assert_int_equal(start(f, "n1", 1), 0);
+	assert_int_equal(start(f, "n0", 1), 0);
 	assert_false(until(f->loop, is_reported_twice, f, 50));
 	assert_int_equal(f->n_open, 0);
 }
@@ -219,7 +231,7 @@ static void what_was_not_persisted_is_reported_again(void **state)
 	struct fixture *f = *state;
 
 	f->report_error = -EIO;
-	assert_int_equal(start(f, "n1", 1), 0);
+	assert_int_equal(start(f, "n0", 1), 0);
 	assert_true(until(f->loop, is_reported_twice, f, 20000));
 	assert_int_equal(f->result, 1);
 }
@@ -235,16 +247,16 @@ static void bad_images_are_refused_without_a_word_to_the_node(void **state)
 	for (size_t i = 0; i < sizeof(t) / sizeof(*t); i++) {
 		f->n_reports = 0;
 		f->image.p[t[i].at] ^= t[i].x;
-		assert_int_equal(start(f, "n1", 1), 0);
+		assert_int_equal(start(f, "n0", 1), 0);
 		assert_true(until(f->loop, is_reported, f, 10000));
 		assert_int_equal(f->result, 6);
 		if (!strstr(f->reason, t[i].reason))
 			fail_msg("\"%s\"", f->reason);
-		f->driver->ops->cancel(f->driver, "n1", "j");
+		f->driver->ops->cancel(f->driver, "n0", "j");
 		f->image.p[t[i].at] ^= t[i].x;
 	}
 	f->n_reports = 0;
-	assert_int_equal(start(f, "n1", 2), 0);
+	assert_int_equal(start(f, "n0", 2), 0);
 	assert_true(until(f->loop, is_reported, f, 10000));
 	assert_non_null(strstr(f->reason, "one image"));
 	assert_int_equal(f->n_asked, 0);
@@ -255,7 +267,7 @@ static void a_device_without_an_address_is_told_so(void **state)
 	struct fixture *f = *state;
 
 	f->address_error = -EDESTADDRREQ;
-	assert_int_equal(start(f, "n1", 1), 0);
+	assert_int_equal(start(f, "n0", 1), 0);
 	assert_true(until(f->loop, is_reported, f, 10000));
 	assert_int_equal(f->result, 7);
 	assert_non_null(strstr(f->reason, "no address"));
@@ -266,12 +278,12 @@ static void after_cancel_nothing_comes(void **state)
 	struct fixture *f = *state;
 
 	f->is_silent = true;
-	assert_int_equal(start(f, "n1", 1), 0);
+	assert_int_equal(start(f, "n0", 1), 0);
 	assert_true(until(f->loop, is_asked, f, 10000));
-	f->driver->ops->cancel(f->driver, "n1", "another");
+	f->driver->ops->cancel(f->driver, "n0", "another");
 	assert_int_equal(f->n_open, 1);
-	f->driver->ops->cancel(f->driver, "n1", "j");
-	f->driver->ops->cancel(f->driver, "n1", "j");
+	f->driver->ops->cancel(f->driver, "n0", "j");
+	f->driver->ops->cancel(f->driver, "n0", "j");
 	assert_int_equal(f->n_open, 0);
 	f->is_silent = false;
 	assert_false(until(f->loop, is_reported, f, 100));
@@ -282,9 +294,9 @@ static void an_answer_to_the_report_of_a_cancelled_order_is_harmless(void **stat
 	struct fixture *f = *state;
 
 	f->holds = true;
-	assert_int_equal(start(f, "n1", 1), 0);
+	assert_int_equal(start(f, "n0", 1), 0);
 	assert_true(until(f->loop, is_reported, f, 10000));
-	f->driver->ops->cancel(f->driver, "n1", "j");
+	f->driver->ops->cancel(f->driver, "n0", "j");
 	f->done(f->done_arg, -EIO);
 	assert_false(until(f->loop, is_reported_twice, f, 50));
 }
@@ -295,15 +307,15 @@ static void no_more_than_so_many_are_talked_to_at_a_time(void **state)
 	char id[16];
 
 	f->is_silent = true;
-	for (unsigned i = 0; i < SMP_UDP_ACTIVE_MAX + 3; i++) {
+	for (unsigned i = 0; i < SMP_ACTIVE_MAX + 3; i++) {
 		(void)snprintf(id, sizeof(id), "n%u", i); /* fits */
 		assert_int_equal(start(f, id, 1), 0);
 	}
 	assert_false(until(f->loop, is_reported, f, 300));
-	assert_int_equal(f->n_open, SMP_UDP_ACTIVE_MAX);
+	assert_int_equal(f->n_open, SMP_ACTIVE_MAX);
 	f->driver->ops->cancel(f->driver, "n0", "j");
 	assert_false(until(f->loop, is_reported, f, 50));
-	assert_int_equal(f->n_open, SMP_UDP_ACTIVE_MAX);
+	assert_int_equal(f->n_open, SMP_ACTIVE_MAX);
 }
 
 int main(void)
