@@ -154,6 +154,22 @@ static void act(struct fake_bluez *f, sd_bus_message *m)
 		fake_reply_error(m, SD_BUS_ERROR_UNKNOWN_METHOD, "no such method");
 }
 
+/* The real one reads, and writes with response, one at a time on each characteristic. */
+static bool is_in_progress(struct fake_bluez *f, sd_bus_message *m)
+{
+	const char *path = sd_bus_message_get_path(m), *method = sd_bus_message_get_member(m);
+	char type[16] = "";
+
+	if (!strcmp(method, "WriteValue"))
+		type_of(m, type);
+	if (strcmp(method, "ReadValue") != 0 && strcmp(type, " request") != 0)
+		return false;
+	for (size_t i = 0; i < f->n_pending; i++)
+		if (!strcmp(sd_bus_message_get_path(f->pending[i].m), path) && !strcmp(sd_bus_message_get_member(f->pending[i].m), method))
+			return true;
+	return false;
+}
+
 static int on_call(sd_bus_message *m, void *userdata, sd_bus_error *error)
 {
 	struct fake_bluez *f = userdata;
@@ -164,7 +180,9 @@ static int on_call(sd_bus_message *m, void *userdata, sd_bus_error *error)
 		return 0;
 	record(f, m, method);
 	struct fake_fault *x = fault_of(f, path, method, true);
-	if (x)
+	if (x && is_in_progress(f, m))
+		fake_reply_error(m, "org.bluez.Error.InProgress", "Operation already in progress");
+	else if (x)
 		pend(f, m, fake_now() + x->delay_ms);
 	else if (!strcmp(method, "GetManagedObjects") && !strcmp(path, "/"))
 		fake_reply_objects(f, m);

@@ -16,8 +16,10 @@ static struct fake_chr *chr_of(struct fake_bluez *f, uint16_t handle)
 
 static void close_fd(int *fd)
 {
-	if (*fd >= 0)
+	if (*fd >= 0) {
+		(void)shutdown(*fd, SHUT_RDWR); /* now, though the thread may still poll it */
 		(void)close(*fd); /* nothing was written that could be lost */
+	}
 	*fd = -1;
 }
 
@@ -80,7 +82,8 @@ static void acquire(struct fake_bluez *f, struct fake_chr *c, sd_bus_message *m,
 	(void)close(fd[1]); /* the message has its own */
 }
 
-static void read_value(struct fake_chr *c, sd_bus_message *m)
+/* The real one says the value that was read to everybody, too. */
+static void read_value(struct fake_bluez *f, struct fake_chr *c, sd_bus_message *m)
 {
 	sd_bus_message *r = NULL;
 
@@ -88,6 +91,7 @@ static void read_value(struct fake_chr *c, sd_bus_message *m)
 		fake_reply_error(m, "org.bluez.Error.NotPermitted", "Read not permitted");
 		return;
 	}
+	fake_say_changed(f, c->path, FAKE_CHR_IFACE, "Value");
 	assert_true(sd_bus_message_new_method_return(m, &r) >= 0);
 	assert_true(sd_bus_message_append_array(r, 'y', c->value.p, c->value.n) >= 0);
 	(void)sd_bus_send(NULL, r, NULL); /* who asked may be gone */
@@ -118,7 +122,7 @@ static void start_notify(struct fake_bluez *f, struct fake_chr *c, sd_bus_messag
 	} else if (!(c->flags & (FAKE_NOTIFY | FAKE_INDICATE))) {
 		fake_reply_error(m, "org.bluez.Error.NotSupported", "Operation is not supported");
 	} else if (c->notifying[0]) {
-		fake_reply_error(m, "org.bluez.Error.InProgress", "Operation already in progress");
+		fake_reply_error(m, "org.bluez.Error.Failed", "Already notifying");
 	} else {
 		(void)snprintf(c->notifying, sizeof(c->notifying), "%s", sd_bus_message_get_sender(m));
 		fake_say_changed(f, c->path, FAKE_CHR_IFACE, "Notifying");
@@ -146,7 +150,7 @@ bool fake_chr_call(struct fake_bluez *f, struct fake_chr *c, sd_bus_message *m, 
 	else if ((c->flags & FAKE_NEEDS_BOND) && !d->is_paired)
 		fake_reply_error(m, "org.bluez.Error.NotPermitted", "Not paired");
 	else if (!strcmp(method, "ReadValue"))
-		read_value(c, m);
+		read_value(f, c, m);
 	else if (!strcmp(method, "WriteValue"))
 		write_value(f, c, m);
 	else if (!strcmp(method, "AcquireWrite") || !strcmp(method, "AcquireNotify"))
