@@ -80,7 +80,7 @@ void nordic_up_complete(struct nordic_upload *u, struct mono now)
 		u->phase = NP_APPLYING;
 		u->ops.event(u->ops.ctx, NORDIC_EV_APPLYING);
 	} else if (nordic_up_is_last(u) && u->activations >= 2) {
-		nordic_up_finish(u, NORDIC_EV_FAILED, NORDIC_RESULT_FAILED, "the node stays in its bootloader although the image was activated");
+		nordic_up_finish(u, NORDIC_EV_FAILED, NORDIC_RESULT_FAILED, "the image was activated twice, and the node asks for it again");
 	} else {
 		if (nordic_up_is_last(u)) {
 			u->was_activated = true;
