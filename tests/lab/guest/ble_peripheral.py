@@ -19,6 +19,7 @@ from gi.repository import GLib
 BLUEZ, CHARACTERISTIC, SERVICE, DEVICE = "org.bluez", "org.bluez.GattCharacteristic1", "org.bluez.GattService1", "org.bluez.Device1"
 PROPERTIES, MANAGER = "org.freedesktop.DBus.Properties", "org.freedesktop.DBus.ObjectManager"
 VALUE_MAX = 495                            # BlueZ 5.66 loses what is longer
+NOTHING = dbus.Dictionary(signature="sv")
 OWN = "d0a0%04x-7a1b-4c6e-9d21-5f0e3b1c8a77"
 
 dbus.mainloop.glib.DBusGMainLoop(set_as_default=True)
@@ -226,9 +227,10 @@ class Controller:
     def __init__(self, bus, hci, disconnected=None, agent=None):
         self.bus, self.hci, self.path, self.disconnected = bus, hci, "/org/bluez/" + hci, disconnected
         self.application = self.advertisement = None
-        self.generation, self.connects, self.error = 0, 0, ""
+        self.tries, self.generation, self.connects, self.error = 0, 0, 0, ""
         self.offer, self.agent, self.is_up = None, agent, False
         bus.add_signal_receiver(self.added, "InterfacesAdded", MANAGER, BLUEZ)
+        bus.add_signal_receiver(self.removed, "InterfacesRemoved", MANAGER, BLUEZ)
         bus.add_signal_receiver(self.changed, "PropertiesChanged", PROPERTIES, BLUEZ, path_keyword="path", arg0=DEVICE)
         bus.watch_name_owner(BLUEZ, self.owner)
 
@@ -254,31 +256,37 @@ class Controller:
             self.attempt(50)
 
     def attempt(self, tries):
-        """Its adapters come after its name."""
+        """Its adapters come after its name, and their interfaces one by one."""
         def failed(error):
-            if tries == 0 or not self.is_up or self.offer is None:
+            self.withdraw()
+            if tries == 0:
                 self.complain(error)
-                return
-            GLib.timeout_add(200, lambda: self.attempt(tries - 1))
+            elif self.is_up and self.offer is not None:
+                GLib.timeout_add(200, lambda: self.attempt(tries - 1))
+
+        def named(*_):
+            self.call(PROPERTIES, "Set", "org.bluez.Adapter1", "Powered", dbus.Boolean(True, variant_level=1), then=lambda *a: self.register(failed),
+                      failed=failed)
         if self.is_up and self.offer is not None and self.application is None:
-            self.call(PROPERTIES, "Set", "org.bluez.Adapter1", "Alias", dbus.String(self.offer()[2], variant_level=1))
-            self.call(PROPERTIES, "Set", "org.bluez.Adapter1", "Powered", dbus.Boolean(True, variant_level=1), then=self.register, failed=failed)
+            self.call(PROPERTIES, "Set", "org.bluez.Adapter1", "Alias", dbus.String(self.offer()[2], variant_level=1), then=named, failed=named)
         return False
 
-    def register(self):
+    def register(self, failed):
         if self.offer is None or self.application is not None:
             return
         services, uuids, name, manufacturer = self.offer()
-        self.generation += 1
-        path = dbus.ObjectPath(f"/lab/{self.hci}/g{self.generation}")
+        path = dbus.ObjectPath(f"/lab/{self.hci}/g{self.tries}")
+        self.tries += 1
         self.application = Application(self.bus, path, services)
         self.advertisement = Advertisement(self.bus, path + "/advertisement", uuids, name, manufacturer)
         # The services first: who hears the advertisement may connect at once.
-        self.call("org.bluez.GattManager1", "RegisterApplication", path, dbus.Dictionary(signature="sv"), then=self.advertise)
+        self.call("org.bluez.GattManager1", "RegisterApplication", path, NOTHING, then=lambda: self.advertise(failed), failed=failed)
 
-    def advertise(self):
+    def advertise(self, failed):
+        def done():
+            self.generation += 1
         if self.advertisement is not None:
-            self.call("org.bluez.LEAdvertisingManager1", "RegisterAdvertisement", dbus.ObjectPath(self.advertisement.path), dbus.Dictionary(signature="sv"))
+            self.call("org.bluez.LEAdvertisingManager1", "RegisterAdvertisement", dbus.ObjectPath(self.advertisement.path), NOTHING, then=done, failed=failed)
 
     def serve(self, offer):
         """offer() gives ({service: [characteristics]}, advertised uuids, name, manufacturer data): asked at each registration."""
@@ -289,7 +297,7 @@ class Controller:
     def hush(self, tell=True):
         if self.advertisement is not None:
             if tell:
-                self.call("org.bluez.LEAdvertisingManager1", "UnregisterAdvertisement", dbus.ObjectPath(self.advertisement.path))
+                self.call("org.bluez.LEAdvertisingManager1", "UnregisterAdvertisement", dbus.ObjectPath(self.advertisement.path), failed=lambda e: None)
             self.advertisement.remove_from_connection()
             self.advertisement = None
 
@@ -297,7 +305,7 @@ class Controller:
         self.hush(tell)
         if self.application is not None:
             if tell:
-                self.call("org.bluez.GattManager1", "UnregisterApplication", self.application.path)
+                self.call("org.bluez.GattManager1", "UnregisterApplication", dbus.ObjectPath(self.application.path), failed=lambda e: None)
             self.application.remove()
             self.application = None
 
@@ -312,6 +320,15 @@ class Controller:
         """A central that was never here before."""
         if path.startswith(self.path + "/dev_") and interfaces.get(DEVICE, {}).get("Connected"):
             self.connects += 1
+        elif path == self.path and "org.bluez.Adapter1" in interfaces and self.offer and self.application is None:
+            self.attempt(50)
+
+    def removed(self, path, interfaces):
+        """The controller is gone, and what was registered with it."""
+        if path == self.path and "org.bluez.Adapter1" in interfaces:
+            self.withdraw(tell=False)
+            if self.disconnected:
+                self.disconnected()
 
     def drop_links(self, then):
         """Disconnects whoever is connected, as a restart does."""

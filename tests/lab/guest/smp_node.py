@@ -10,6 +10,7 @@ real node, and not a restart. --is says what is special about it:
 """
 import hashlib
 import struct
+import time
 
 import cbor2
 from gi.repository import GLib
@@ -62,7 +63,7 @@ class SmpNode(ble.Node):
         self.upload = None                                     # {"len", "sha", "data"}
         self.is_confirmed, self.pending, self.is_permanent = True, False, False
         self.counts = dict.fromkeys(("requests", "uploads", "resumed", "wrong_off", "bytes", "erases", "tests", "confirms", "swaps", "reverts", "broken"), 0)
-        self.offsets = []
+        self.offsets, self.free_at = [], 0.0
         self.boot_image()
 
     # ---- the flash memory and the boot loader
@@ -151,9 +152,17 @@ class SmpNode(ble.Node):
             reply = {"err": {"group": e.group, "rc": e.code}} if e.group is not None and version == 1 else {"rc": e.code if e.group is None else 1}
         payload = b"\xbf" + b"".join(cbor2.dumps(k) + cbor2.dumps(v) for k, v in reply.items()) + b"\xff"    # indefinite, as Zephyr's
         out = struct.pack(">BBHHBB", version << 3 | op | 1, flags, len(payload), group, sequence, command) + payload
+        if (group, command) == (IMAGE, 1) and self.options.write_ms:
+            self.free_at = max(self.free_at, time.monotonic()) + self.options.write_ms / 1000
+            GLib.timeout_add(int((self.free_at - time.monotonic()) * 1000), self.send, out)
+        else:
+            self.send(out)
+
+    def send(self, out):
         step = min(self.smp.mtu - 3, ble.VALUE_MAX)
         for at in range(0, len(out), step):
             self.smp.notify(out[at:at + step])
+        return False
 
     # ---- group 0: the operating system
 
@@ -300,6 +309,7 @@ def main():
     p.add_argument("--is", dest="kinds", default="", help="crashes, rots, single, v1; with commas")
     p.add_argument("--buf-size", type=int, default=2475)
     p.add_argument("--buf-count", type=int, default=4)
+    p.add_argument("--write-ms", type=int, default=0, help="how long its flash memory takes for a chunk")
     p.add_argument("--slot-bytes", type=int, default=1 << 19)
     p.add_argument("--secure", action="store_true", help="the SMP characteristic is for encrypted links")
     SmpNode(p.parse_args()).run()
