@@ -58,6 +58,17 @@ void fake_chr_read(struct fake_bluez *f, struct fake_chr *c)
 	}
 }
 
+/* The client closes its end when it has heard enough. */
+static void look_at_notify(struct fake_bluez *f, struct fake_chr *c)
+{
+	uint8_t byte;
+
+	if (c->notify_fd < 0 || recv(c->notify_fd, &byte, 1, MSG_DONTWAIT) != 0)
+		return;
+	close_fd(&c->notify_fd);
+	fake_say_changed(f, c->path, FAKE_CHR_IFACE, "NotifyAcquired");
+}
+
 /* ---- methods ---- */
 
 static void acquire(struct fake_bluez *f, struct fake_chr *c, sd_bus_message *m, bool is_write)
@@ -67,6 +78,7 @@ static void acquire(struct fake_bluez *f, struct fake_chr *c, sd_bus_message *m,
 	uint16_t mtu = c->svc->dev->c.mtu ? c->svc->dev->c.mtu : 247;
 
 	fake_chr_read(f, c); /* a client that closed it may have it again */
+	look_at_notify(f, c);
 	if (*kept >= 0 || (c->flags & FAKE_ACQUIRED) || (!is_write && c->notifying[0])) {
 		fake_reply_error(m, "org.bluez.Error.NotPermitted", is_write ? "Write acquired" : "Notify acquired");
 		return;
@@ -258,9 +270,7 @@ bool fake_has_subscriber(struct fake_bluez *f, uint16_t handle)
 {
 	fake_lock(f);
 	struct fake_chr *c = chr_of(f, handle);
-	uint8_t byte;
-	if (c->notify_fd >= 0 && recv(c->notify_fd, &byte, 1, MSG_DONTWAIT) == 0)
-		close_fd(&c->notify_fd);
+	look_at_notify(f, c);
 	bool has = c->notify_fd >= 0 || c->notifying[0];
 	fake_unlock(f);
 	return has;
