@@ -11,12 +11,13 @@ struct ble_connection;
 
 struct ble_link {
 	struct ble_link *prev, *next;          /* of its connection */
-	struct ble *ble;
+	struct ble *ble;                       /* NULL = it was freed */
 	struct ble_connection *connection;     /* NULL = ended */
 	char node[BLE_ID_BYTES], owner[BLE_OWNER_BYTES];
 	bool is_exclusive, is_ready;           /* ready() was called */
 	struct mono opened_at;
 	struct loop_timer *wait;
+	bool wait_is_over;                     /* while it was being connected: the next failure is the last */
 	struct loop_timer *later;              /* ready() and ended() that do not come from inside */
 	int end_error;
 	char end_why[BLE_REASON_BYTES];

@@ -102,7 +102,7 @@ static int on_owner(sd_bus_message *m, void *ctx, sd_bus_error *ret_error)
 
 /* ---- its signals ---- */
 
-static bool is_its(const struct bluez *z, sd_bus_message *m)
+bool bluez_is_sender(const struct bluez *z, sd_bus_message *m)
 {
 	const char *sender = sd_bus_message_get_sender(m);
 
@@ -114,7 +114,7 @@ static int on_added(sd_bus_message *m, void *ctx, sd_bus_error *ret_error)
 	struct bluez *z = ctx;
 	const char *path;
 
-	if (is_its(z, m) && sd_bus_message_read(m, "o", &path) >= 0)
+	if (bluez_is_sender(z, m) && sd_bus_message_read(m, "o", &path) >= 0)
 		(void)bluez_read_interfaces(z, path, m); /* what cannot be read is not in the mirror */
 	return 0;
 }
@@ -142,7 +142,7 @@ static int on_removed(sd_bus_message *m, void *ctx, sd_bus_error *ret_error)
 	const char *path, *interface;
 	struct bluez_object *o;
 
-	if (!is_its(z, m) || sd_bus_message_read(m, "o", &path) < 0 || sd_bus_message_enter_container(m, 'a', "s") < 0)
+	if (!bluez_is_sender(z, m) || sd_bus_message_read(m, "o", &path) < 0 || sd_bus_message_enter_container(m, 'a', "s") < 0)
 		return 0;
 	while (sd_bus_message_read(m, "s", &interface) > 0 && (o = bluez_find(z, path))) {
 		if (is_interface_of(o, interface)) {
@@ -193,7 +193,7 @@ static int on_changed(sd_bus_message *m, void *ctx, sd_bus_error *ret_error)
 	struct bluez *z = ctx;
 	const char *path = sd_bus_message_get_path(m), *interface;
 
-	if (!path || !is_its(z, m) || sd_bus_message_read(m, "s", &interface) < 0)
+	if (!path || !bluez_is_sender(z, m) || sd_bus_message_read(m, "s", &interface) < 0)
 		return 0;
 	struct bluez_object *o = bluez_find(z, path);
 	if (o)

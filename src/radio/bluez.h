@@ -37,7 +37,6 @@ struct bluez_adapter {
 	bool is_powered, is_discovering;
 	bool has_monitors;                     /* AdvertisementMonitorManager1 with or_patterns */
 	struct bluez_device *devices;          /* next */
-	void *ble;                             /* ble.c's */
 };
 
 struct bluez_device {
@@ -49,6 +48,7 @@ struct bluez_device {
 	bool is_paired, is_bonded, tells_bonded;       /* BlueZ before 5.66 tells of pairing only: bluez_is_bonded() */
 	char name[BLE_NAME_BYTES];
 	int rssi;                              /* BLE_RSSI_UNKNOWN */
+	bool has_rssi;                         /* it was told one, if only an unknown one: heard in the discovery that runs */
 	bool was_heard;                        /* it had an RSSI, or was connected, since it is in the mirror */
 	uint8_t services_advertised[BLE_SERVICES_MAX][BLE_UUID_BYTES];
 	size_t n_services_advertised;
@@ -135,6 +135,7 @@ int bluez_call_plain(struct bluez *z, const char *path, const char *interface, c
 		     void *ctx, struct bluez_call **ret);
 struct bluez_call *bluez_cancel(struct bluez_call *c);         /* NULL is fine, returns NULL; fn does not come */
 void bluez_touch(struct bluez *z);             /* after sending by sd-bus directly (a reply of an exported object) */
+bool bluez_is_sender(const struct bluez *z, sd_bus_message *m);        /* of a call to an exported object: nobody else may make them */
 
 /* D-Bus error to errno (BLE-10): name "org.bluez.Error.NotPermitted", text "Operation failed with ATT error: 0x03". Pure. */
 int bluez_error(const char *name, const char *text);

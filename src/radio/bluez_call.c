@@ -14,6 +14,7 @@ struct bluez_call {
 	sd_bus_slot *slot;
 	bluez_answer_fn *fn;
 	bluez_read_fn *read;                   /* instead of fn: the answer is for the mirror */
+	bool is_reading;                       /* the mirror tells others, who may cancel */
 	void *ctx;
 };
 
@@ -28,15 +29,16 @@ static void call_free(struct bluez_call *c)
 /* The call is gone before its owner is told. */
 static void call_end(struct bluez_call *c, sd_bus_message *answer, int error, const char *name, const char *why)
 {
-	struct bluez_call was = *c;
-
-	call_free(c);
-	if (was.read) {
-		int r = error ? error : bluez_read_objects(was.z, answer);
-		was.read(was.ctx, r);
-	} else {
-		was.fn(was.ctx, error ? NULL : answer, error, name, why);
+	if (c->read && !error) {
+		c->is_reading = true;
+		error = bluez_read_objects(c->z, answer);
 	}
+	struct bluez_call was = *c;
+	call_free(c);
+	if (was.read)
+		was.read(was.ctx, error);
+	else if (was.fn)
+		was.fn(was.ctx, error ? NULL : answer, error, name, why);
 }
 
 /* Words for people: what strangers put into it is escaped. */
@@ -132,7 +134,9 @@ int bluez_read_again(struct bluez *z, bluez_read_fn *done, void *ctx, struct blu
 
 struct bluez_call *bluez_cancel(struct bluez_call *c)
 {
-	if (c)
+	if (c && c->is_reading)
+		c->read = NULL;
+	else if (c)
 		call_free(c);
 	return NULL;
 }

@@ -287,7 +287,7 @@ static int read_rssi(sd_bus_message *m, struct bluez_device *d)
 
 	if (r > 0) {
 		d->rssi = v >= -127 && v <= 20 ? v : BLE_RSSI_UNKNOWN;
-		d->was_heard = true;
+		d->was_heard = d->has_rssi = true;
 	}
 	return r;
 }
@@ -491,7 +491,7 @@ static int read_kinds(struct bluez *z, const char *path, unsigned kinds, unsigne
 /* All that holds of a device that is new or was read anew. */
 static unsigned everything(const struct bluez_device *d)
 {
-	return BLUEZ_ABOUT | (d->rssi != BLE_RSSI_UNKNOWN ? BLUEZ_HEARD : 0u) | BLUEZ_CONNECTED | BLUEZ_RESOLVED;
+	return BLUEZ_ABOUT | (d->has_rssi ? BLUEZ_HEARD : 0u) | BLUEZ_CONNECTED | BLUEZ_RESOLVED;
 }
 
 static void told(struct bluez *z, const char *path, unsigned tell)
@@ -548,8 +548,10 @@ static int skip_invalidated(sd_bus_message *m, struct bluez_object *o)
 	int r = sd_bus_message_enter_container(m, 'a', "s");
 
 	while (r >= 0 && (r = sd_bus_message_read(m, "s", &name)) > 0)
-		if (o->kind == BLUEZ_DEVICE && strcmp(name, "RSSI") == 0)
-			((struct bluez_device *)o)->rssi = BLE_RSSI_UNKNOWN; /* nobody scans any more: it is not gone */
+		if (o->kind == BLUEZ_DEVICE && strcmp(name, "RSSI") == 0) { /* nobody scans any more: it is not gone */
+			((struct bluez_device *)o)->rssi = BLE_RSSI_UNKNOWN;
+			((struct bluez_device *)o)->has_rssi = false;
+		}
 	return r;
 }
 
