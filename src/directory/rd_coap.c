@@ -34,7 +34,7 @@ static struct registry_time rd_now(const struct rd_coap *rd)
 
 uint32_t rd_link_scope(const struct coap_peer *peer)
 {
-	return peer->is_loopback ? SCOPE_LOOPBACK : peer->is_link_local ? peer->ifindex : 0;
+	return peer->is_loopback ? SCOPE_LOOPBACK : peer->is_link_local ? peer->link : 0;
 }
 
 /* ---- answers ---- */

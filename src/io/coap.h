@@ -43,7 +43,9 @@ struct coap_peer {
 	char addr[COAP_ADDR_TEXT_BYTES];       /* "[2001:db8::1]:5683" or "192.0.2.1:5683", no zone id */
 	bool is_loopback;
 	bool is_link_local;
-	unsigned ifindex;                      /* of a link-local peer; else 0 */
+	uint32_t link;                         /* of a link-local peer: stands for its interface's name, so it is the same when that returns
+						* with another index; else 0 */
+	unsigned interface;                    /* index of the one that it was last heard on; 0 = not known */
 	uint16_t port;
 	uint64_t session;                      /* unique per session for its life; 0 = none */
 };

@@ -17,7 +17,6 @@ enum {
 	MAX_SESSIONS = 20000, SESSION_TIMEOUT_S = 300, MAX_HANDSHAKES = 100, MAX_OBSERVERS = 10000,
 	BLOCK1_TOTAL_BYTES = 16 * 1024 * 1024, BLOCK1_PEER_BYTES = 256 * 1024, RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024,
 	UDP_MTU = 1472,                        /* libcoap's receive buffer; its default of 1152 refuses 1024 + many options */
-	DTLS_MTU = 1232,                       /* the smallest IPv6 link */
 	BURST_MAX = 32, EVENTS_MAX = 8, TURN_MS_MAX = 4, SWEEP_MS = 1000,
 };
 
@@ -385,7 +384,7 @@ static int listen_on(struct coap_endpoint *e, const char *text)
 	ep = coap_new_endpoint(e->ctx, &l->addr, u.secure ? COAP_PROTO_DTLS : COAP_PROTO_UDP);
 	if (!ep)
 		return -EADDRNOTAVAIL;
-	coap_endpoint_set_default_mtu(ep, u.secure ? DTLS_MTU : UDP_MTU);
+	coap_endpoint_set_default_mtu(ep, u.secure ? ENDPOINT_SMALL_MTU : UDP_MTU);
 	r = find_socket(e, l);
 	if (r < 0)
 		return r;
@@ -601,6 +600,30 @@ void coap_endpoint_set_silent(struct coap_endpoint *e, void (*fn)(void *ctx, con
 {
 	e->silent_fn = fn;
 	e->silent_ctx = ctx;
+}
+
+void coap_endpoint_set_blocks(struct coap_endpoint *e, coap_endpoint_blocks_fn *fn, void *ctx)
+{
+	e->blocks_fn = fn;
+	e->blocks_ctx = ctx;
+}
+
+uint8_t exchange_szx_max(const struct exchange *x)
+{
+	const struct coap_endpoint *e = x->e;
+	size_t bytes = e->blocks_fn && x->peer ? e->blocks_fn(e->blocks_ctx, &x->peer->p) : 0;
+
+	return bytes ? coap_block_szx_for(bytes) : COAP_SZX_MAX;
+}
+
+/* Later blocks stay as they were asked for: the client goes by the size it was answered with, or knows why it does not. */
+struct coap_block exchange_first_block(const struct exchange *x)
+{
+	struct coap_block b = x->has_block2 ? x->block2 : (struct coap_block){ .szx = COAP_SZX_MAX };
+	uint8_t most = b.num == 0 ? exchange_szx_max(x) : COAP_SZX_MAX;
+
+	b.szx = b.szx > most ? most : b.szx;
+	return b;
 }
 
 const char *coap_endpoint_address(struct coap_endpoint *e, size_t i)

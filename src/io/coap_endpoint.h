@@ -74,6 +74,12 @@ void coap_endpoint_set_proxy(struct coap_endpoint *e, coap_handler_fn *fn, void 
 void coap_endpoint_set_heard(struct coap_endpoint *e, void (*fn)(void *ctx, const struct coap_peer *peer), void *ctx);
 /* Called when a confirmable message to a peer was given up: nobody acknowledged it. */
 void coap_endpoint_set_silent(struct coap_endpoint *e, void (*fn)(void *ctx, const struct coap_peer *peer), void *ctx);
+/* The largest block, in bytes, that suits the link to this peer; 0 = any. An answer that is not asked for in a certain size begins
+ * with blocks of at most that; of the first block asked for in a larger size so much is given, and the client goes on with that
+ * (RFC 7959 section 2.4); later blocks come as they are asked for. Of bodies sent to us, the blocks after the first are asked for in
+ * that size. Datagrams to such a peer stay within IPv6's smallest packet. */
+typedef size_t coap_endpoint_blocks_fn(void *ctx, const struct coap_peer *peer);
+void coap_endpoint_set_blocks(struct coap_endpoint *e, coap_endpoint_blocks_fn *fn, void *ctx);
 /* The addresses bound, in the order of listen, with real ports; NULL past the end. */
 const char *coap_endpoint_address(struct coap_endpoint *e, size_t i);
 

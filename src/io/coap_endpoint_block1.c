@@ -108,6 +108,8 @@ static void go_on(struct exchange *x)
 	reply_init(&r, COAP_231_CONTINUE);
 	r.has_block1 = true;
 	r.block1 = x->block1;
+	if (r.block1.num == 0 && r.block1.szx > exchange_szx_max(x))
+		r.block1.szx = exchange_szx_max(x); /* this one is taken, the next ones shall be smaller (RFC 7959 section 2.3) */
 	exchange_send(x, &r);
 }
 

@@ -144,7 +144,7 @@ struct observer *observer_prepare(struct exchange *x)
 	o->n_token = x->n_token;
 	o->route = x->route;
 	o->key = *exchange_key(x);
-	o->szx = x->has_block2 ? x->block2.szx : COAP_SZX_MAX;
+	o->szx = exchange_first_block(x).szx;
 	copy_request(o, &x->req);
 	return o;
 }

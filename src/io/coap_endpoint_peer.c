@@ -9,8 +9,10 @@ struct peer *peer_get(struct coap_endpoint *e, coap_session_t *session)
 {
 	struct peer *p = coap_session_get_app_data(session);
 
-	if (p)
+	if (p) {
+		p->p.interface = (unsigned)coap_session_get_ifindex(session); /* it may have come back with another index */
 		return p;
+	}
 	p = NEW(struct peer);
 	p->e = e;
 	p->session = session;
@@ -20,6 +22,8 @@ struct peer *peer_get(struct coap_endpoint *e, coap_session_t *session)
 	if (p->p.secure)
 		p->key.session = p->p.session;
 	endpoint_identify(session, &p->p);
+	if (!p->p.secure && e->blocks_fn && e->blocks_fn(e->blocks_ctx, &p->p) > 0)
+		coap_session_set_mtu(session, ENDPOINT_SMALL_MTU);
 	DL_APPEND(e->peers, p);
 	HASH_ADD(hh, e->by_session, p.session, sizeof(p->p.session), p);
 	coap_session_set_app_data(session, p);

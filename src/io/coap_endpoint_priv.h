@@ -34,6 +34,7 @@ enum {
 	ENDPOINT_ECHO_BYTES = 24,
 	ENDPOINT_PEM_COUNT = 3,                         /* certificate, key, CAs */
 	ENDPOINT_PEM_BYTES_MAX = 256 * 1024,
+	ENDPOINT_SMALL_MTU = 1232,                      /* of the smallest IPv6 packet, for links that can do no more */
 	ENDPOINT_PROBE_MS = 4000,                       /* for the answer to a ping */
 };
 
@@ -182,6 +183,8 @@ struct coap_endpoint {
 	void *heard_ctx;
 	void (*silent_fn)(void *ctx, const struct coap_peer *peer);
 	void *silent_ctx;
+	coap_endpoint_blocks_fn *blocks_fn;
+	void *blocks_ctx;
 	uint64_t next_session;
 	struct peer *peers, *by_session;
 	uint64_t tokens;                       /* of our own requests */
@@ -233,6 +236,11 @@ void exchange_parse(struct exchange *x, const coap_pdu_t *pdu);
 const struct digest *exchange_key(struct exchange *x);
 /* Whether a proxy request names this endpoint; then path and query are set from the URI. */
 bool exchange_names_us(struct exchange *x, const coap_session_t *session);
+
+/* coap_endpoint.c: the largest block for this peer. */
+uint8_t exchange_szx_max(const struct exchange *x);
+/* The block that an answer starts with: what was asked for, within that. */
+struct coap_block exchange_first_block(const struct exchange *x);
 
 /* coap_endpoint_block1.c: 0 = whole body in *ret; 1 = answered. */
 int exchange_gather(struct exchange *x, struct buf *ret);

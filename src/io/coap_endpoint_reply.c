@@ -231,7 +231,7 @@ static void send_response(struct exchange *x, struct coap_response *res, int64_t
 {
 	/* A diagnostic payload is no block of the body that was asked for. */
 	bool is_block = x->has_block2 && res->code < COAP_400_BAD_REQUEST;
-	struct coap_block want = is_block ? x->block2 : (struct coap_block){ .szx = COAP_SZX_MAX };
+	struct coap_block want = res->code < COAP_400_BAD_REQUEST ? exchange_first_block(x) : (struct coap_block){ .szx = COAP_SZX_MAX };
 	uint8_t block_buf[COAP_BLOCK_BYTES_MAX];
 	struct buf location = { 0 };
 	struct reply r;
@@ -265,7 +265,7 @@ static void send_response(struct exchange *x, struct coap_response *res, int64_t
 
 void exchange_answer(struct exchange *x, struct coap_response *res)
 {
-	size_t block = coap_block_bytes(x->has_block2 ? x->block2.szx : COAP_SZX_MAX);
+	size_t block = coap_block_bytes(exchange_first_block(x).szx);
 	struct observer *observer;
 	int64_t observe = -1;
 	bool large;

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <net/if.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -161,6 +162,19 @@ void coap_lib_address_text(const struct sockaddr *sa, char ret[static COAP_ADDR_
 	}
 }
 
+/* FNV-1a of the interface's name; the index where it has none. Never 0, which is no link, nor the largest, which is loopback's. */
+static uint32_t link_of(unsigned index)
+{
+	char name[IF_NAMESIZE];
+	uint32_t h = 2166136261u;
+
+	if (index == 0 || !if_indextoname(index, name))
+		return index;
+	for (const char *p = name; *p; p++)
+		h = (h ^ (uint8_t)*p) * 16777619u;
+	return h == 0 || h == UINT32_MAX ? 1 : h;
+}
+
 void coap_lib_peer(const coap_session_t *session, struct coap_peer *ret)
 {
 	const coap_address_t *a = coap_session_get_addr_remote(session);
@@ -175,7 +189,8 @@ void coap_lib_peer(const coap_session_t *session, struct coap_peer *ret)
 	ret->is_loopback = IN6_IS_ADDR_V4MAPPED(&in6) ? key.addr[12] == 127 : IN6_IS_ADDR_LOOPBACK(&in6);
 	ret->is_link_local = IN6_IS_ADDR_V4MAPPED(&in6) ? key.addr[12] == 169 && key.addr[13] == 254
 							: IN6_IS_ADDR_LINKLOCAL(&in6);
-	ret->ifindex = ret->is_link_local ? (unsigned)coap_session_get_ifindex(session) : 0;
+	ret->interface = (unsigned)coap_session_get_ifindex(session);
+	ret->link = ret->is_link_local ? link_of(ret->interface) : 0;
 	ret->secure = coap_session_get_proto(session) == COAP_PROTO_DTLS;
 }
 

@@ -117,6 +117,39 @@ const char *udp_address_text(const struct udp_address *a, char ret[static UDP_AD
 	return ret;
 }
 
+int udp_source(const struct udp_address *to, struct udp_address *ret)
+{
+	union { struct sockaddr sa; uint8_t b[UDP_PEER_BYTES]; } sa;
+	_cleanup_close_ int fd = socket(family_of(to), SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	socklen_t n = sizeof(sa);
+
+	if (fd < 0)
+		return -errno;
+	memcpy(sa.b, to->sockaddr, sizeof(sa.b));
+	if (connect(fd, &sa.sa, to->n) < 0 || getsockname(fd, &sa.sa, &n) < 0)
+		return -errno;
+	*ret = (struct udp_address){ .n = n };
+	memcpy(ret->sockaddr, sa.b, n);
+	return 0;
+}
+
+unsigned udp_address_bytes(const struct udp_address *a, uint8_t ret[static 16])
+{
+	struct sockaddr_in6 in6;
+	struct sockaddr_in in;
+
+	if (family_of(a) == AF_INET) {
+		memcpy(&in, a->sockaddr, sizeof(in));
+		memset(ret, 0, 10);
+		memset(ret + 10, 0xff, 2);
+		memcpy(ret + 12, &in.sin_addr, 4);
+		return 0;
+	}
+	memcpy(&in6, a->sockaddr, sizeof(in6));
+	memcpy(ret, &in6.sin6_addr, 16);
+	return IN6_IS_ADDR_LINKLOCAL(&in6.sin6_addr) ? in6.sin6_scope_id : 0;
+}
+
 /* ---- the socket ---- */
 
 static bool read_one(struct udp *u)

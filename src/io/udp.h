@@ -15,6 +15,11 @@ struct udp_address {                           /* of a peer; opaque but for comp
 int udp_address_parse(struct span text, uint16_t port, struct udp_address *ret);
 const char *udp_address_text(const struct udp_address *a, char ret[static UDP_ADDRESS_TEXT_BYTES]);
 
+/* Which address of ours goes to `to`, as the routes stand now. -ENETUNREACH and the like. */
+int udp_source(const struct udp_address *to, struct udp_address *ret);
+/* The 16 bytes of the address, IPv4 mapped; and for link-local ones the interface's index, else 0. */
+unsigned udp_address_bytes(const struct udp_address *a, uint8_t ret[static 16]);
+
 struct udp;
 /* May close the socket. */
 typedef void udp_fn(void *ctx, const struct udp_address *from, struct span datagram);

@@ -408,9 +408,9 @@ static void claims_reach_the_device_and_only_from_itself(void **state)
 static void link_local_registrations_are_seen_on_their_link(void **state) /* RD-65 */
 {
 	struct world *w = *state;
-	struct coap_peer p = { .addr = "[fe80::1]:5683", .is_link_local = true, .ifindex = 3 }, other = p, local = plain();
+	struct coap_peer p = { .addr = "[fe80::1]:5683", .is_link_local = true, .link = 3 }, other = p, local = plain();
 
-	other.ifindex = 4;
+	other.link = 4;
 	assert_int_equal(ask_as(w, &p, COAP_M_POST, "rd?ep=n", "</a>", COAP_CF_LINK, COAP_CF_NONE), COAP_201_CREATED);
 	assert_int_equal(ask_as(w, &p, COAP_M_GET, "rd-lookup/res", "", COAP_CF_NONE, COAP_CF_NONE), COAP_205_CONTENT);
 	assert_string_equal(w->body, "<coap://[fe80::1]/a>");
