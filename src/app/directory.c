@@ -42,6 +42,7 @@ static void on_heard(void *ctx, const struct coap_peer *peer)
 	struct gateway *g = ctx;
 
 	devices_heard(g->devices, peer, wall_now());
+	gateway_lowpan_peer(g, peer);
 	gateway_multicast_heard(g, peer);
 }
 

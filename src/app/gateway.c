@@ -243,10 +243,12 @@ static int start_rollout(struct gateway *g, struct buf *error)
 		buf_printf(error, "stored jobs cannot be read: %s\n", strerror(-r));
 		return r;
 	}
+	gateway_lowpan_attach(g);
 	r = coap_pull_open(&(struct coap_pull_config){
 		.endpoint = g->coap, .path = c->delivery.path, .forward_proxy = c->coap.forward_proxy,
 		.offer_max_age_s = c->delivery.offer_max_age_s, .source = rollout_run_source(g->rollout),
-		.sink = gateway_sink(g), .who = gateway_who, .who_ctx = g }, &g->coap_pull);
+		.sink = gateway_sink(g), .who = gateway_who, .who_ctx = g,
+		.wait = gateway_lowpan_wait, .wait_ctx = g }, &g->coap_pull);
 	if (r < 0) {
 		buf_printf(error, "delivery.path \"%s\": %s\n", c->delivery.path, strerror(-r));
 		return r;
@@ -288,6 +290,7 @@ static const struct {
 	{ "loop", start_loop, stop_loop },
 	{ "store", start_store, stop_store },
 	{ "intake", start_intake, stop_intake },
+	{ "lowpan", gateway_lowpan_start, gateway_lowpan_stop },
 	{ "directory", gateway_directory_start, gateway_directory_stop },
 	{ "rollout", start_rollout, stop_rollout },
 	{ "admin", start_admin, stop_admin },

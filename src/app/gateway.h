@@ -15,6 +15,7 @@
 #include "io/service.h"
 #include "io/worker.h"
 #include "radio/ble.h"
+#include "radio/lowpan.h"
 #include "rollout/rollout_run.h"
 #include "store/audit_log.h"
 #include "store/db.h"
@@ -26,7 +27,7 @@
 struct multicast_members;
 
 struct gateway_ble;
-struct smp_lock;
+struct gateway_radios;
 struct gateway_ble_resources;
 struct smp_lock;
 
@@ -51,10 +52,11 @@ struct gateway {
 	struct rollout_world world;
 	struct rollout_run *rollout;
 	struct delivery_driver *coap_pull;
+	struct lowpan *lowpan;
+	struct gateway_radios *radios;
 	struct ble *ble;                       /* NULL = off */
 	struct gateway_ble *ble_side;
 	struct gateway_ble_resources *ble_resources;   /* NULL = off */
-	struct smp_lock *smp_lock;
 	struct smp_lock *smp_lock;
 	struct delivery_driver *smp_udp;
 	struct delivery_driver *smp_ble;       /* NULL = off */
@@ -119,5 +121,16 @@ extern const struct gateway_ble_hooks gateway_smp_ble_hooks;
 int gateway_smp_start(struct gateway *g);
 void gateway_smp_stop(struct gateway *g);
 void gateway_smp_reload(struct gateway *g);
+/* app/lowpan.c: IPv6 links of radios. They are watched before anybody listens. */
+int gateway_lowpan_start(struct gateway *g, struct buf *error);
+void gateway_lowpan_stop(struct gateway *g);
+void gateway_lowpan_reload(struct gateway *g);
+void gateway_lowpan_attach(struct gateway *g);         /* the endpoint and the rollout's world are there */
+void gateway_lowpan_peer(struct gateway *g, const struct coap_peer *peer);     /* somebody talked */
+void gateway_lowpan_heard(struct gateway *g, const struct coap_peer *peer, const char *device);
+uint32_t gateway_lowpan_wait(void *ctx, const struct coap_peer *peer);         /* coap_pull's */
+/* The largest message of at most `bytes` that suits the link to this node. */
+struct udp_address;
+uint32_t gateway_lowpan_message_bytes(struct gateway *g, const struct udp_address *to, uint32_t bytes);
 /* app/reload.c: read the file again; what can change while running does; text says what changed or what is wrong. */
 int gateway_reload(struct gateway *g, struct buf *text);

@@ -58,6 +58,8 @@ int gateway_who(void *ctx, const struct coap_peer *peer, struct span ep, char *r
 	struct gateway *g = ctx;
 	int code = devices_who(g->devices, peer, ep, wall_now(), ret);
 
+	if (code == 0)
+		gateway_lowpan_heard(g, peer, ret);
 	if (code == 0 && g->multicast)
 		multicast_heard(g->multicast, peer, ret); /* over plain CoAP only its asking says who it is */
 	return code;

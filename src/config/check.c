@@ -158,6 +158,26 @@ static void check_multicast(struct loader *l)
 		     "multicast_group.name");
 }
 
+static void check_lowpan(struct loader *l, struct config_lowpan *p)
+{
+	bool is_802154 = p->kind == CONFIG_LOWPAN_802154;
+
+	if (p->create && p->kind == CONFIG_LOWPAN_THREAD)
+		loader_error(l, &p->create, "lowpan.create", "a border router makes its interface by itself; create = false would be right");
+	if (p->create && is_802154 && !given(p->parent) && loader_is_good(l, &p->parent))
+		loader_error(l, &p->create, "lowpan.parent", "missing; the radio's interface, such as \"wpan0\"");
+	if (p->create && p->kind == CONFIG_LOWPAN_BLE && !*p->peers && loader_is_good(l, &p->peers))
+		loader_error(l, &p->create, "lowpan.peers", "missing; the Bluetooth addresses of the nodes to connect");
+	if (given(p->parent) && strcmp(p->parent, p->interface) == 0)
+		loader_error(l, &p->parent, "lowpan.parent", "the interface itself; the radio's interface, such as \"wpan0\", would be right");
+	if (p->advertise && !given(p->address) && loader_is_good(l, &p->address))
+		loader_error(l, &p->advertise, "lowpan.address", "missing; its prefix is what is offered");
+	if (p->advertise && given(p->address) && !span_eq_str(span_sub(span_str(p->address), strcspn(p->address, "/"), 4), "/64"))
+		loader_error(l, &p->address, "lowpan.address", "nodes form addresses from prefixes of 64 bits alone; /64 would be right");
+	if (p->block_bytes != 0 && (p->block_bytes < 16 || (p->block_bytes & (p->block_bytes - 1))))
+		loader_error(l, &p->block_bytes, "lowpan.block_bytes", "not a size of CoAP's blocks; 0, or 16, 32, 64, 128, 256, 512 or 1024, would be right");
+}
+
 void check_config(struct loader *l)
 {
 	struct config *c = l->c;
@@ -172,4 +192,7 @@ void check_config(struct loader *l)
 	check_unique(l, c->anchors, sizeof(*c->anchors), c->n_anchors, offsetof(struct config_anchor, name), "anchor.name");
 	check_unique(l, c->policies, sizeof(*c->policies), c->n_policies, offsetof(struct config_policy_row, class_id), "policy.class_id");
 	check_multicast(l);
+	for (size_t i = 0; i < c->n_lowpans; i++)
+		check_lowpan(l, &c->lowpans[i]);
+	check_unique(l, c->lowpans, sizeof(*c->lowpans), c->n_lowpans, offsetof(struct config_lowpan, interface), "lowpan.interface");
 }

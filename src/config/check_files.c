@@ -35,6 +35,8 @@ int config_check_files(const struct config *c, struct buf *error)
 	bad |= secret("http.key_file", c->http.key_file, error);
 	bad |= secret("http.token_file", c->http.token_file, error);
 	bad |= secret("admin.credentials_file", c->admin.credentials_file, error);
+	for (size_t i = 0; i < c->n_lowpans; i++)
+		bad |= secret("lowpan.key_file", c->lowpans[i].key_file, error);
 	for (size_t i = 0; i < c->n_sources; i++)
 		bad |= readable("source.ca_file", c->sources[i].ca_file, error);
 	for (size_t i = 0; i < c->n_anchors; i++) {

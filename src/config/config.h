@@ -51,6 +51,21 @@ struct config_multicast_group {                /* [[multicast_group]] */
 	char **devices, **vendor_ids, **class_ids, **sectors;  /* all that are given must fit; none given: every device */
 };
 
+enum config_lowpan_kind { CONFIG_LOWPAN_802154, CONFIG_LOWPAN_THREAD, CONFIG_LOWPAN_BLE };
+
+struct config_lowpan {                         /* [[lowpan]] */
+	char *interface;                       /* unique */
+	int kind;                              /* enum config_lowpan_kind */
+	bool create;
+	char *parent;
+	uint32_t pan_id, short_address, page, channel;         /* 65535, 65535, -, 255: as it is */
+	char *key_file;                        /* refused, see radio/lowpan_plan.h */
+	char *address;                         /* "fd00:15:4::1/64"; "" = none */
+	bool advertise;
+	uint32_t block_bytes, airtime_permille;        /* 0 = as usual for the kind; 0 = no budget */
+	char **peers;                          /* BLE: "01:23:45:67:89:AB", "random 01:23:45:67:89:AB" */
+};
+
 struct config {
 	char *file;                            /* where it was read from */
 	char *state_dir;
@@ -118,6 +133,7 @@ struct config {
 	struct config_anchor *anchors; size_t n_anchors;
 	struct config_policy_row *policies; size_t n_policies;
 	struct config_multicast_group *multicast_groups; size_t n_multicast_groups;
+	struct config_lowpan *lowpans; size_t n_lowpans;
 };
 
 /* Reads file, then file's directory dormouse.d/ *.toml in name order (later wins per key; [[tables]] add up).

@@ -3,7 +3,7 @@
 #include "base/text.h"
 
 enum { T_TOP, T_LOG, T_WORKER, T_COAP, T_DIRECTORY, T_HTTP, T_ADMIN, T_CACHE, T_REVOCATION, T_AUDIT, T_ROLLOUT, T_DELIVERY,
-       T_SMP, T_BLE, T_MULTICAST, T_SOURCE, T_ANCHOR, T_POLICY, T_GROUP, T_COUNT };
+       T_SMP, T_BLE, T_MULTICAST, T_SOURCE, T_ANCHOR, T_POLICY, T_GROUP, T_LOWPAN, T_COUNT };
 
 #define ARRAY_(type_, list_, count_, max_) \
 	.element_bytes = sizeof(type_), .list_offset = offsetof(struct config, list_), \
@@ -33,6 +33,8 @@ const struct schema_table schema_tables[] = {
 		       ARRAY_(struct config_policy_row, policies, n_policies, CONFIG_POLICIES_MAX) },
 	[T_GROUP] = { .name = "multicast_group", .line = "Who is reached by which multicast address; one table a group, the first that fits counts",
 		      ARRAY_(struct config_multicast_group, multicast_groups, n_multicast_groups, CONFIG_MULTICAST_GROUPS_MAX) },
+	[T_LOWPAN] = { .name = "lowpan", .line = "Radios below IPv6: 6LoWPAN and the like; one table an interface",
+		       ARRAY_(struct config_lowpan, lowpans, n_lowpans, CONFIG_LOWPANS_MAX) },
 };
 const size_t schema_n_tables = T_COUNT;
 
@@ -50,6 +52,9 @@ static const char *const ble_pairing_words[] = { [CONFIG_BLE_PAIRING_OFF] = "off
 static const char *const link_words[] = { [CONFIG_LINK_802154] = "802.15.4", [CONFIG_LINK_THREAD] = "thread", [CONFIG_LINK_868] = "868",
 					  [CONFIG_LINK_ETHERNET] = "ethernet", NULL };
 
+static const char *const lowpan_kind_words[] = { [CONFIG_LOWPAN_802154] = "802.15.4", [CONFIG_LOWPAN_THREAD] = "thread",
+						 [CONFIG_LOWPAN_BLE] = "ble", NULL };
+
 #define C_(field_) .offset = offsetof(struct config, field_)
 #define S_(field_) .table = T_SOURCE, .key = #field_, .offset = offsetof(struct config_source, field_)
 #define A_(field_) .table = T_ANCHOR, .key = #field_, .offset = offsetof(struct config_anchor, field_)
@@ -57,6 +62,7 @@ static const char *const link_words[] = { [CONFIG_LINK_802154] = "802.15.4", [CO
 #define B_(field_) .table = T_BLE, .key = #field_, .offset = offsetof(struct config, ble.field_)
 #define M_(field_) .table = T_MULTICAST, .key = #field_, .offset = offsetof(struct config, multicast.field_)
 #define G_(field_) .table = T_GROUP, .key = #field_, .offset = offsetof(struct config_multicast_group, field_)
+#define L_(field_) .table = T_LOWPAN, .key = #field_, .offset = offsetof(struct config_lowpan, field_)
 #define STRING_(syntax_) .type = SCHEMA_STRING, .syntax = (syntax_)
 #define LIST_(syntax_) .type = SCHEMA_LIST, .syntax = (syntax_)
 #define BOOL_ .type = SCHEMA_BOOL, .words = bool_words
@@ -361,6 +367,35 @@ const struct schema_key schema_keys[] = {
 	  .line = "Class UUIDs of its devices; empty: any" },
 	{ G_(sectors), LIST_(SYNTAX_NAME), .def = "",
 	  .line = "Sectors its devices registered in; empty: any" },
+
+	{ L_(interface), STRING_(SYNTAX_INTERFACE), .min = 1, .required = true, .def = "", .example = "lowpan0",
+	  .line = "Network interface; unique; it may come and go" },
+	{ L_(kind), ENUM_(lowpan_kind_words), .def = "802.15.4",
+	  .line = "What it is: 802.15.4, thread (a border router's interface), or ble (RFC 7668, experimental)" },
+	{ L_(create), BOOL_, .def = "false", .example = "true",
+	  .line = "Make it and bring it up (needs CAP_NET_ADMIN); ble: connect the peers (needs root)" },
+	{ L_(parent), STRING_(SYNTAX_INTERFACE), .def = "", .example = "wpan0",
+	  .line = "802.15.4 with create: the interface of the radio that it stands on" },
+	{ L_(pan_id), COUNT_(0, 65535), .def = "65535", .example = "48879",
+	  .line = "PAN id, such as 0xbeef; 65535: as it is" },
+	{ L_(short_address), COUNT_(0, 65535), .def = "65535", .example = "1",
+	  .line = "Short address of the gateway; 65535: as it is" },
+	{ L_(page), COUNT_(0, 31), .def = "0",
+	  .line = "Channel page; 0 is 2.4 GHz with channels 11 to 26" },
+	{ L_(channel), COUNT_(0, 255), .def = "255", .example = "26",
+	  .line = "Channel; 255: page and channel as they are" },
+	{ L_(key_file), STRING_(SYNTAX_PATH), .def = "",
+	  .line = "Link-layer key; kernels without nl802154 security, such as Debian's, cannot set it, and then nothing is raised" },
+	{ L_(address), STRING_(SYNTAX_PREFIX), .def = "", .example = "fd00:15:4::1/64",
+	  .line = "Address of the gateway with its prefix length, added whenever the interface is up; empty: none" },
+	{ L_(advertise), BOOL_, .def = "false",
+	  .line = "Offer the prefix of address by router advertisements (needs CAP_NET_RAW)" },
+	{ L_(block_bytes), COUNT_(0, 1024), .def = "0",
+	  .line = "Largest block of a CoAP body for peers behind it; 0: 64, or 256 for ble" },
+	{ L_(airtime_permille), COUNT_(0, 1000), .def = "0",
+	  .line = "Most of an hour, in thousandths, that the radio may send; 0: no limit" },
+	{ L_(peers), LIST_(SYNTAX_BLE_PEER), .def = "",
+	  .line = "ble with create: addresses of nodes, led by \"random \" when they are random ones" },
 };
 const size_t schema_n_keys = sizeof(schema_keys) / sizeof(*schema_keys);
 

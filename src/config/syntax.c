@@ -193,6 +193,28 @@ static bool is_adapter(struct span s)
 	return true;
 }
 
+/* An address of ours with its prefix length: not a group's, not link-local. */
+static bool is_prefix(struct span s)
+{
+	const uint8_t *slash = s.n ? memchr(s.p, '/', s.n) : NULL;
+	char text[INET6_ADDRSTRLEN];
+	struct in6_addr a;
+	uint64_t bits;
+
+	if (!slash || text_parse_u64(span_sub(s, (size_t)(slash - s.p) + 1, s.n), 128, &bits, 0) < 0 || bits == 0)
+		return false;
+	if (text_copy(text, sizeof(text), SPAN(s.p, (size_t)(slash - s.p))) < 0 || inet_pton(AF_INET6, text, &a) != 1)
+		return false;
+	return a.s6_addr[0] != 0xff && !IN6_IS_ADDR_LINKLOCAL(&a) && !IN6_IS_ADDR_UNSPECIFIED(&a) && !IN6_IS_ADDR_LOOPBACK(&a);
+}
+
+static bool is_ble_peer(struct span s)
+{
+	if (span_starts(s, SPAN_LIT("random ")))
+		s = span_sub(s, 7, s.n);
+	return s.n == 17 && is_adapter(s);
+}
+
 static bool is_word(const char *const *words, struct span s)
 {
 	for (; *words; words++)
@@ -216,6 +238,10 @@ const char *syntax_check(const struct schema_key *k, struct span s)
 		return s.n && s.n <= SHORT_NAME_BYTES_MAX && is_name(s) ? NULL : "1 to 31 letters, digits, \".\", \"_\" or \"-\", not beginning with \".\"";
 	case SYNTAX_ADAPTER:
 		return is_adapter(s) ? NULL : "a Bluetooth address such as \"01:23:45:67:89:AB\", or an adapter such as \"hci0\"";
+	case SYNTAX_PREFIX:
+		return is_prefix(s) ? NULL : "an IPv6 address with its prefix length, such as \"fd00:15:4::1/64\"";
+	case SYNTAX_BLE_PEER:
+		return is_ble_peer(s) ? NULL : "a Bluetooth address such as \"01:23:45:67:89:AB\" or \"random C1:23:45:67:89:AB\"";
 	case SYNTAX_INTERFACE:
 		return s.n && s.n < IF_NAMESIZE && all_of(s, "._-@") ? NULL : "the name of a network interface, such as \"lowpan0\"";
 	case SYNTAX_GROUP_ADDRESS:

@@ -217,6 +217,17 @@ static void watched_served(void *ctx, uint64_t off, size_t n, bool last)
 	w->pull->c.sink.progress(w->pull->c.sink.ctx, o->job, sent, o->parcel->total_bytes);
 }
 
+static bool must_wait(const struct pull *p, const struct coap_request *req, struct coap_response *res)
+{
+	uint32_t wait_s = p->c.wait ? p->c.wait(p->c.wait_ctx, &req->peer) : 0;
+
+	if (wait_s == 0)
+		return false;
+	(void)coap_error(res, COAP_503_UNAVAILABLE, "the radio has used up its airtime; ask again"); /* always 0 */
+	res->max_age_s = wait_s;
+	return true;
+}
+
 static int image_respond(struct pull *p, const struct offer *o, const struct digest *d, struct coap_response *res)
 {
 	struct watched *w = NEW(struct watched);
@@ -267,6 +278,8 @@ static int on_image(void *ctx, const struct coap_request *req, struct coap_respo
 	const struct offer *o = offer_find(p, device);
 	if (!offer_image(o, &d, SPAN_NONE))
 		return coap_error(res, COAP_404_NOT_FOUND, "not part of this device's offer");
+	if (must_wait(p, req, res))
+		return 0;
 	return image_respond(p, o, &d, res);
 }
 
@@ -284,6 +297,8 @@ static int on_proxy(void *ctx, const struct coap_request *req, struct coap_respo
 	const struct delivery_image *img = offer_image(o, NULL, req->proxy_uri);
 	if (!img)
 		return coap_error(res, COAP_505_NO_PROXY, "not a payload of this device's offer");
+	if (must_wait(p, req, res))
+		return 0;
 	return image_respond(p, o, &img->digest, res);
 }
 

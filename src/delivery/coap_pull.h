@@ -21,6 +21,10 @@ struct coap_pull_config {
 	struct delivery_sink sink;
 	coap_pull_who_fn *who;
 	void *who_ctx;
+	/* Seconds that this peer is to wait before its next block of an image; 0 = none. Its radio has used up its airtime: it is told
+	 * 5.03 with that as Max-Age. May be NULL. */
+	uint32_t (*wait)(void *ctx, const struct coap_peer *peer);
+	void *wait_ctx;
 };
 
 int coap_pull_open(const struct coap_pull_config *c, struct delivery_driver **ret);

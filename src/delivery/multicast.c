@@ -237,6 +237,16 @@ void multicast_yield(struct delivery_driver *drv)
 			mcast_session_yield(s->m, mono_now());
 }
 
+void multicast_yield_on(struct delivery_driver *drv, const char *interface)
+{
+	struct multicast *d = (struct multicast *)drv;
+	struct session *s;
+
+	DL_FOREACH(d->sessions, s)
+		if (s->m && strcmp(s->group->c.interface, interface) == 0)
+			mcast_session_yield(s->m, mono_now());
+}
+
 /* ---- life ---- */
 
 static void copy_groups(struct multicast *d, const struct multicast_group_config *groups, size_t n)

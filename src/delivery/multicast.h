@@ -126,6 +126,8 @@ void multicast_reported(struct delivery_driver *drv, const char *device, const s
 void multicast_device_gone(struct delivery_driver *drv, const char *device);
 /* A confirmable exchange with a node timed out: hold back for a second (C9). */
 void multicast_yield(struct delivery_driver *drv);
+/* The same, for the groups of one interface: its radio has little airtime left. */
+void multicast_yield_on(struct delivery_driver *drv, const char *interface);
 
 /* ---- for rollout's choice (facts, no decision) ---- */
 struct multicast_facts {

@@ -29,7 +29,7 @@ struct lowpan_settings {                       /* copied */
 	bool advertise;                        /* the prefix of address, by router advertisements */
 	uint32_t block_bytes;                  /* 0 = as usual for the kind */
 	uint32_t airtime_permille;             /* of an hour; 0 = no budget */
-	char peers[LOWPAN_PEERS_MAX][20];      /* BLE: "AA:BB:CC:DD:EE:FF", led by "random " or not */
+	char peers[LOWPAN_PEERS_MAX][28];      /* BLE: "AA:BB:CC:DD:EE:FF", led by "random " or not */
 	size_t n_peers;
 };
 

@@ -106,6 +106,8 @@ static void judge(struct rollout_run *r, const struct update *u, const struct de
 	f.key_missing = d->proof == PROOF_MAC && !has_key(r, d->id);
 	f.images_ready = e && e->is_ready;
 	f.job = job_run_find(r->jobs, u->id, d->id);
+	if (r->c.world->radio_over)
+		f.radio_over = r->c.world->radio_over(r->c.world->ctx, d->id, &f.radio_wait_s);
 	f.other = other_open(r, d->id, u->id);
 	if (f.other)
 		f.other_update = r->c.world->update(r->c.world->ctx, f.other->update);
@@ -319,6 +321,15 @@ void rollout_device_changed(struct rollout_run *r, const struct device *d)
 	for (const struct update *u = r->c.world->update_next(r->c.world->ctx, NULL); u; u = r->c.world->update_next(r->c.world->ctx, u->id))
 		if (u->state == UPDATE_AVAILABLE)
 			consider(r, u, d);
+}
+
+void rollout_look_again(struct rollout_run *r)
+{
+	struct update_entry *e, *tmp;
+
+	HASH_ITER(hh, r->updates, e, tmp)
+		if (r->has_begun && e->is_ready)
+			scan_start(r, e);
 }
 
 void rollout_device_removed(struct rollout_run *r, const char *device)

@@ -31,6 +31,8 @@ struct delivery_source rollout_run_source(struct rollout_run *r);
 void rollout_update_changed(struct rollout_run *r, const struct update *u);
 /* A device was enrolled, changed, or reported what it runs. */
 void rollout_device_changed(struct rollout_run *r, const struct device *d);
+/* What stood against some jobs has passed. */
+void rollout_look_again(struct rollout_run *r);
 void rollout_device_removed(struct rollout_run *r, const char *device);
 
 /* Every rule between this device and this update, as decided now. -ENOENT. */

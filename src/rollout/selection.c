@@ -73,6 +73,16 @@ static void judge_jobs(const struct selection_facts *f, struct selection *s)
 		      (unsigned long long)f->other_update->sequence);
 }
 
+/* What has begun goes on, slowly; what has not waits. */
+static void judge_radio(const struct selection_facts *f, struct selection *s)
+{
+	bool has_begun = f->job && job_is_open(f->job->state) && f->job->state != JOB_QUEUED;
+
+	if (f->radio_over && !has_begun)
+		block(s, "airtime", true, "the radio %s has used up its airtime of this hour; on again in %u s (lowpan.airtime_permille)", f->radio_over,
+		      f->radio_wait_s);
+}
+
 void selection_judge(const struct selection_facts *f, struct selection *ret)
 {
 	*ret = (struct selection){ 0 };
@@ -80,5 +90,6 @@ void selection_judge(const struct selection_facts *f, struct selection *ret)
 	judge_device(f, ret);
 	judge_fit(f, ret);
 	judge_jobs(f, ret);
+	judge_radio(f, ret);
 	ret->allowed = ret->n_blocks == 0;
 }

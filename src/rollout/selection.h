@@ -17,6 +17,8 @@ struct selection_facts {
 	const struct job *job;                 /* of this pair; NULL = none yet */
 	const struct job *other;               /* another open job of the device; NULL */
 	const struct update *other_update;     /* of that job; NULL */
+	const char *radio_over;                /* the radio it is behind has used up its airtime; NULL */
+	uint32_t radio_wait_s;
 	unsigned retry_max;
 	struct wall now;
 };

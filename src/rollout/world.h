@@ -16,5 +16,8 @@ struct rollout_world {
 	void (*installed)(void *ctx, const char *device, const struct update *u, const char *version);
 	/* A cached file turned out not to match its name and was dropped: fetch it again. */
 	void (*image_lost)(void *ctx, const struct digest *d);
+	/* The radio that the device is behind has used up its airtime: its name, and how long that lasts; NULL = it may send. May itself
+	 * be NULL. */
+	const char *(*radio_over)(void *ctx, const char *device, uint32_t *ret_wait_s);
 	void *ctx;
 };

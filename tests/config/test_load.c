@@ -61,7 +61,7 @@ static void an_empty_file_gives_the_defaults(void **state)
 	assert_false(c->directory.auto_enrol);
 	assert_false(c->admin.coap);
 	assert_int_equal(c->directory.durable, CONFIG_DURABLE_COMMIT);
-	assert_int_equal(c->n_sources + c->n_anchors + c->n_policies + c->n_multicast_groups, 0);
+	assert_int_equal(c->n_sources + c->n_anchors + c->n_policies + c->n_multicast_groups + c->n_lowpans, 0);
 	assert_false(c->multicast.enabled);
 	assert_int_equal(c->multicast.lost_max, 160);             /* MCD C16 */
 }
@@ -127,6 +127,21 @@ static const struct {
 	{ "[[multicast_group]]\nname='g'\ninterface='e'\naddress='ff03::1:2'\n[[multicast_group]]\nname='G'\ninterface='e'\naddress='ff03::1:2'",
 	  "multicast_group.name: \"G\" is there already" },
 	{ "[[multicast_group]]\nname='g'\naddress='ff03::1:2'", "multicast_group.interface" },
+	{ "[[lowpan]]\ninterface = 'lowpan0'\ncreate = true", "lowpan.parent: missing" },
+	{ "[[lowpan]]\ninterface = 'wpan0'\ncreate = true\nkind = 'thread'", "create = false would be right" },
+	{ "[[lowpan]]\ninterface = 'bt0'\ncreate = true\nkind = 'ble'", "lowpan.peers: missing" },
+	{ "[[lowpan]]\ninterface = 'bt0'\nkind = 'ble'\npeers = ['hci0']", "a Bluetooth address" },
+	{ "[[lowpan]]\ninterface = 'lowpan0'\nparent = 'lowpan0'", "the interface itself" },
+	{ "[[lowpan]]\ninterface = 'lowpan0'\nadvertise = true", "lowpan.address: missing" },
+	{ "[[lowpan]]\ninterface = 'lowpan0'\nadvertise = true\naddress = 'fd00::1/48'", "/64 would be right" },
+	{ "[[lowpan]]\ninterface = 'lowpan0'\naddress = 'fd00::1'", "with its prefix length" },
+	{ "[[lowpan]]\ninterface = 'lowpan0'\naddress = 'fd00::1/129'", "with its prefix length" },
+	{ "[[lowpan]]\ninterface = 'lowpan0'\naddress = 'fe80::1/64'", "with its prefix length" },
+	{ "[[lowpan]]\ninterface = 'lowpan0'\naddress = 'ff02::1/64'", "with its prefix length" },
+	{ "[[lowpan]]\ninterface = 'lowpan0'\npan_id = 65536", "lowpan.pan_id" },
+	{ "[[lowpan]]\ninterface = 'lowpan0'\nblock_bytes = 100", "not a size of CoAP's blocks" },
+	{ "[[lowpan]]\ninterface = 'lowpan0'\nblock_bytes = 8", "not a size of CoAP's blocks" },
+	{ "[[lowpan]]\ninterface = 'lowpan0'\n[[lowpan]]\ninterface = 'lowpan0'", "lowpan.interface: \"lowpan0\" is there already" },
 	{ "[multicast]\nsample_min = 9\nsample_max = 8", "multicast.sample_min: more than sample_max; at most 8 would be right" },
 	/* keys and tables that are not there */
 	{ "\nlisten = 1", "/etc/d.toml:2: listen: unknown key; did you mean coap.listen?" },

@@ -34,6 +34,9 @@ static const char *const configs[] = {
 	"[[policy]]\nclass_id='1492af14-2569-5e48-bf42-9b2d51f2ab45'\npolicy='auto'\n",
 	("[multicast]\nenabled=true\ngather_s='5 min'\n[[multicast_group]]\nname='g'\ninterface='lowpan0'\naddress='239.1.2.3'\nlink='868'\n"
 	"devices=['a','b']\nsectors=['hall']\n"),
+	("[[lowpan]]\ninterface='lowpan0'\ncreate=true\nparent='wpan0'\npan_id=0xbeef\nshort_address=1\nchannel=26\naddress='fd00::1/64'\n"
+	"advertise=true\nblock_bytes=128\nairtime_permille=100\n[[lowpan]]\ninterface='bt0'\nkind='ble'\ncreate=true\n"
+	"peers=['01:23:45:67:89:AB','random c1:23:45:67:89:ab']\n[[lowpan]]\ninterface='wpan7'\nkind='thread'\n"),
 };
 
 static void what_is_printed_loads_back_the_same(void **state)
@@ -124,7 +127,7 @@ static void the_sample_file_is_complete_and_holds_the_defaults(void **state)
 		fail_msg("conf/dormouse.toml differs from the schema; write it with: test-config-print --sample >conf/dormouse.toml");
 	_cleanup_(config_freep) struct config *sample = parse((char *)have), *defaults = parse("");
 	assert_int_equal(config_diff(defaults, sample, &diff), 0);
-	assert_int_equal(sample->n_sources + sample->n_anchors + sample->n_policies + sample->n_multicast_groups, 0);
+	assert_int_equal(sample->n_sources + sample->n_anchors + sample->n_policies + sample->n_multicast_groups + sample->n_lowpans, 0);
 }
 
 /* Taking the # off the examples gives a configuration that is accepted. */
