@@ -78,6 +78,8 @@ static void failed(struct session *s, int error, const char *what)
 {
 	char text[BLE_REASON_BYTES];
 
+	if (error == -ENOTCONN)
+		return;                        /* the link's end is on its way, and says why */
 	if (error == -EACCES) {
 		if (!s->pairing)
 			pair(s);
