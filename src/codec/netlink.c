@@ -191,6 +191,34 @@ static bool link_info(struct span v, struct netlink_link *l)
 	return r == 0;
 }
 
+/* Settings of IPv6 as an array of numbers, the first of which is `forwarding`. */
+static bool link_ipv6(struct span v, struct netlink_link *l)
+{
+	struct cursor c = { .s = v };
+	struct netlink_attribute a;
+	int32_t first;
+	int r;
+
+	while ((r = netlink_attribute_next(&c, &a)) > 0)
+		if (a.type == IFLA_INET6_CONF && a.value.n >= sizeof(first)) {
+			memcpy(&first, a.value.p, sizeof(first));
+			l->forwards = first > 0;
+		}
+	return r == 0;
+}
+
+static bool link_families(struct span v, struct netlink_link *l)
+{
+	struct cursor c = { .s = v };
+	struct netlink_attribute a;
+	int r;
+
+	while ((r = netlink_attribute_next(&c, &a)) > 0)
+		if (a.type == AF_INET6 && !link_ipv6(a.value, l))
+			return false;
+	return r == 0;
+}
+
 static bool link_attribute(const struct netlink_attribute *a, struct netlink_link *l)
 {
 	uint64_t n = 0;
@@ -212,6 +240,8 @@ static bool link_attribute(const struct netlink_attribute *a, struct netlink_lin
 		return take_bytes(a->value, l->address, sizeof(l->address), &l->n_address);
 	case IFLA_LINKINFO:
 		return link_info(a->value, l);
+	case IFLA_AF_SPEC:
+		return link_families(a->value, l);
 	case IFLA_STATS64:
 		return link_counters(a->value, l);
 	default:

@@ -47,6 +47,7 @@ struct netlink_link {                          /* RTM_NEWLINK, RTM_DELLINK */
 	int parent;                            /* IFLA_LINK; 0 = none */
 	uint8_t address[NETLINK_LLADDR_BYTES_MAX];
 	size_t n_address;
+	bool forwards;                         /* IPv6 packets: it is a router there */
 	bool has_counters;
 	uint64_t rx_packets, tx_packets, rx_bytes, tx_bytes;
 };

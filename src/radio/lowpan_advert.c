@@ -1,7 +1,6 @@
 #include "radio/lowpan_advert.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/icmp6.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -25,17 +24,8 @@ struct lowpan_advert {
 	struct loop_timer *timer;
 	unsigned n_sent;
 	struct mono sent_at, due_at;
-	bool is_failing;
+	bool is_failing, is_router;
 };
-
-static bool forwards(const char *interface)
-{
-	char path[64], v = '0';
-
-	(void)snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%.15s/forwarding", interface); /* fits */
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-	return fd >= 0 && read(fd, &v, 1) == 1 && v != '0';
-}
 
 static int send_advert(struct lowpan_advert *a, bool is_last)
 {
@@ -47,7 +37,7 @@ static int send_advert(struct lowpan_advert *a, bool is_last)
 	ra.prefixes[0] = (struct router_prefix){ .bits = a->c.bits, .on_link = true, .autonomous = a->c.bits == 64,
 						 .valid_s = ADVERT_VALID_S, .preferred_s = ADVERT_PREFERRED_S };
 	memcpy(ra.prefixes[0].prefix, a->c.prefix, sizeof(ra.prefixes[0].prefix));
-	if (!is_last && forwards(a->name))
+	if (!is_last && a->is_router)
 		ra.lifetime_s = ADVERT_LIFETIME_S;
 	int r = router_advert_encode(&ra, &b);
 	if (r < 0)
@@ -176,11 +166,20 @@ int lowpan_advert_open(struct loop *l, const struct lowpan_advert_config *c, str
 	return 0;
 }
 
+void lowpan_advert_set_router(struct lowpan_advert *a, bool is_router)
+{
+	if (a->is_router == is_router)
+		return;
+	a->is_router = is_router;
+	if (a->n_sent)
+		set_due(a, ADVERT_GAP_MS);     /* the nodes want to know */
+}
+
 struct lowpan_advert *lowpan_advert_close(struct lowpan_advert *a)
 {
 	if (!a)
 		return NULL;
-	if (forwards(a->name))
+	if (a->is_router)
 		(void)send_advert(a, true); /* no longer a router; best effort */
 	loop_io_free(a->io);
 	loop_timer_free(a->timer);

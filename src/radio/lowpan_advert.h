@@ -23,4 +23,6 @@ struct lowpan_advert_config {
 
 /* -EPERM without CAP_NET_RAW; -ENODEV; -errno. */
 int lowpan_advert_open(struct loop *l, const struct lowpan_advert_config *c, struct lowpan_advert **ret);
+/* Whether the kernel forwards packets of this interface: then it is advertised as a default router. */
+void lowpan_advert_set_router(struct lowpan_advert *a, bool is_router);
 struct lowpan_advert *lowpan_advert_close(struct lowpan_advert *a);

@@ -301,6 +301,8 @@ static void advert_tend(struct wish *w, bool is_ready)
 		advert_stop(w);
 	if (!wanted || w->advert) {
 		w->advert_error = wanted ? w->advert_error : 0;
+		if (w->advert)
+			lowpan_advert_set_router(w->advert, i->l.forwards);
 		return;
 	}
 	struct lowpan_advert_config c = { .interface = w->s.interface, .index = (unsigned)i->l.index, .bits = w->s.address_bits, .mtu = i->l.mtu };
@@ -311,6 +313,8 @@ static void advert_tend(struct wish *w, bool is_ready)
 	w->advert_index = w->advert ? c.index : 0;
 	if (w->advert_error < 0)
 		later(w);
+	else
+		lowpan_advert_set_router(w->advert, i->l.forwards);
 }
 
 /* ---- a wish ---- */
