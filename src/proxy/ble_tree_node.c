@@ -269,6 +269,8 @@ static void lost(struct tree_node *n, int error, const char *why)
 	DL_FOREACH_SAFE(n->ops, op, next)
 		op_free(op); /* its callback does not come any more */
 	tree_watches_lost(n);
+	if (!n->is_here)
+		tree_node_forget(n);
 	fail_calls(n, error, why);
 	tree_watches_sweep(n);
 	if (n->watches)
@@ -402,11 +404,8 @@ void ble_tree_node(struct ble_tree *t, const struct ble_node *node)
 	if (!n)
 		return;
 	n->is_here = true;
-	if (n->was_busy && !node->is_busy) { /* it may have another image now */
-		ble_layout_done(&n->layout);
-		n->has_layout = false;
-		tree_node_turn(n);
-	}
+	if (n->was_busy && !node->is_busy)
+		tree_node_forget(n); /* it may have another image now */
 	n->was_busy = node->is_busy;
 	tell_changed(n);
 }
@@ -420,10 +419,8 @@ void ble_tree_gone(struct ble_tree *t, const struct ble_node *node)
 	if (!n)
 		return;
 	n->is_here = false;
-	if (!n->is_ready) {
-		ble_layout_done(&n->layout);
-		n->has_layout = false;
-	}
+	if (!n->is_ready)
+		tree_node_forget(n);
 	tell_changed(n);
 	tree_node_turn(n);
 }

@@ -427,6 +427,13 @@ size_t ble_node_count(const struct ble *b)
 }
 
 enum ble_health ble_health(const struct ble *b) { return b->health; }
+
+size_t ble_adapters(const struct ble *b, struct ble_adapter ret[static BLE_ADAPTERS_MAX])
+{
+	ret[0] = (struct ble_adapter){ .name = "hci0", .address = { 0, 0xaa, 1, 0, 0, 0 }, .is_powered = true, .n_links = b->n_up };
+	return b->health == BLE_READY;
+}
+
 void ble_search_begin(struct ble *b) { b->n_searches++; }
 void ble_search_end(struct ble *b) { b->n_searches--; }
 
