@@ -248,7 +248,7 @@ class NordicNode(ble.Node):
         if self.options.key:
             if signed is None:
                 raise Refusal(EXTENDED, EXT_NO_SIGNATURE)
-            if not self.is_signed(signed[1], signed[3]):
+            if not self.is_signed(command[2], signed[3]):      # the InitCommand alone
                 raise Refusal(EXTENDED, EXT_VERIFICATION)
         if info["version"] < self.version:
             self.log["extended"] += 1

@@ -50,7 +50,7 @@ def init_packet(firmware, version, key=None, hardware=52):
     if key is None:
         return field(1, command)
     with tempfile.NamedTemporaryFile() as f:
-        f.write(command)
+        f.write(init)                                          # the InitCommand alone, not what is around it
         f.flush()
         der = subprocess.run(["openssl", "dgst", "-sha256", "-sign", key, f.name], check=True, capture_output=True).stdout
     return field(2, field(1, command) + field(2, 0) + field(3, der_integers(der)))
