@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "base/digest.h"
 #include "base/text.h"
 #include "codec/json.h"
 #include "proxy/ble_path.h"
@@ -224,13 +225,23 @@ static void put_security(struct maker *m)
 	json_close_array(&m->o);
 }
 
+/* The same for a node at every gateway and at all times: a UUID (version 8, RFC 9562) of its address. */
+static void put_id(struct maker *m)
+{
+	struct digest d = digest_of2(SPAN_LIT("Bluetooth LE node "), span_str(m->id));
+	char uuid[TEXT_UUID_BYTES], urn[TEXT_UUID_BYTES + sizeof("urn:uuid:")];
+
+	d.b[6] = (uint8_t)((d.b[6] & 0x0f) | 0x80);
+	d.b[8] = (uint8_t)((d.b[8] & 0x3f) | 0x80);
+	(void)snprintf(urn, sizeof(urn), "urn:uuid:%s", text_uuid(d.b, uuid)); /* fits */
+	json_str(&m->o, "id", urn);
+}
+
 void ble_td_render(const char *id, const struct ble_node *node, const struct ble_layout *l, const struct ble_td_face *faces, size_t n_faces,
 		   struct buf *ret)
 {
 	struct maker m = { .o = json_writer(ret), .id = id, .l = l, .faces = faces, .n_faces = n_faces };
-	char urn[BLE_ID_BYTES + sizeof("urn:dormouse:")];
 
-	(void)snprintf(urn, sizeof(urn), "urn:dormouse:%s", id); /* fits */
 	json_open_object(&m.o, NULL);
 	json_open_array(&m.o, "@context");
 	json_str(&m.o, NULL, "https://www.w3.org/2022/wot/td/v1.1");
@@ -238,7 +249,7 @@ void ble_td_render(const char *id, const struct ble_node *node, const struct ble
 	json_str(&m.o, "cov", "http://www.example.org/coap-binding#"); /* as the binding's draft has it */
 	json_close_object(&m.o);
 	json_close_array(&m.o);
-	json_str(&m.o, "id", urn);
+	put_id(&m);
 	json_str(&m.o, "title", node && node->name[0] ? node->name : id);
 	json_str(&m.o, "description", "A Bluetooth LE node, as its gateway makes it reachable");
 	put_security(&m);
