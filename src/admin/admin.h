@@ -8,12 +8,14 @@
 #include "intake/intake.h"
 #include "io/coap_endpoint.h"
 #include "io/http_server.h"
+#include "radio/ble.h"
 #include "rollout/rollout_run.h"
 #include "store/audit_log.h"
 #include "store/image_cache.h"
 #include "upstream/upstream.h"
 
 struct admin;
+struct lowpan;
 
 struct admin_pages {                           /* resources of others on the same server, for the same callers */
 	const char *prefix;                    /* "/hc/"; NULL = none */
@@ -36,6 +38,9 @@ struct admin_config {
 	struct audit_log *audit;
 	struct coap_endpoint *coap;            /* NULL = no CoAP admin */
 	struct delivery_driver *multicast;     /* NULL = off */
+	struct lowpan *lowpan;
+	struct ble *ble;                       /* NULL = off */
+	const char *(*ble_device)(void *ctx, const char *node);        /* the device that a node is; NULL = none, and may be NULL */
 	struct admin_pages pages;
 	/* Read the configuration again; error text in ret when it was refused. */
 	int (*reload)(void *ctx, struct buf *ret);

@@ -279,6 +279,7 @@ static int start_admin(struct gateway *g, struct buf *error)
 
 static void stop_admin(struct gateway *g)
 {
+		.ble = g->ble, .ble_device = on_ble_device, .lowpan = g->lowpan,
 	g->admin = admin_close(g->admin);
 }
 

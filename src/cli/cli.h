@@ -43,6 +43,7 @@ int cmd_images(const struct cli *cli, int argc, char **argv);
 int cmd_jobs(const struct cli *cli, int argc, char **argv);
 int cmd_multicast(const struct cli *cli, int argc, char **argv);
 int cmd_recall(const struct cli *cli, int argc, char **argv);
+int cmd_radios(const struct cli *cli, int argc, char **argv);
 int cmd_revocation(const struct cli *cli, int argc, char **argv);
 int cmd_rollouts(const struct cli *cli, int argc, char **argv);
 int cmd_sources(const struct cli *cli, int argc, char **argv);

@@ -30,6 +30,7 @@ const struct cli_command cli_commands[] = {
 	  "one transmission for a whole group: how it goes", "sessions groups show members pause resume abort rekey", cmd_multicast },
 	{ "why-not", "DEVICE UPDATE", "every rule that keeps an update from a device", "", cmd_why_not },
 	{ "images", "[list]", "what is in the cache", "list", cmd_images },
+	{ "radios", "[list | show NAME]", "radios below IPv6: state, neighbours, airtime", "list show", cmd_radios },
 	{ "sources", "[list | poll NAME]", "where updates come from", "list poll", cmd_sources },
 	{ "events", "[-f] [-n LAST] [--kind SLUG,...]", "what happens, live with -f", "-f --follow --kind --last", cmd_events },
 	{ "audit", "[list [--subject S] | checkpoint | key | prove SUBJECT [-o FILE] | verify [FILE... --key KEY | --state DIR]]",
