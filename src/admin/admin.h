@@ -8,7 +8,6 @@
 #include "intake/intake.h"
 #include "io/coap_endpoint.h"
 #include "io/http_server.h"
-#include "radio/ble.h"
 #include "rollout/rollout_run.h"
 #include "store/audit_log.h"
 #include "store/image_cache.h"
@@ -39,8 +38,6 @@ struct admin_config {
 	struct coap_endpoint *coap;            /* NULL = no CoAP admin */
 	struct delivery_driver *multicast;     /* NULL = off */
 	struct lowpan *lowpan;
-	struct ble *ble;                       /* NULL = off */
-	const char *(*ble_device)(void *ctx, const char *node);        /* the device that a node is; NULL = none, and may be NULL */
 	struct admin_pages pages;
 	/* Read the configuration again; error text in ret when it was refused. */
 	int (*reload)(void *ctx, struct buf *ret);

@@ -4,7 +4,6 @@
 #include "admin/admin.h"
 #include "codec/json.h"
 #include "io/http_server.h"
-#include "radio/ble.h"
 #include "store/device_store.h"
 
 enum { API_PARAMS_MAX = 2, API_PARAM_BYTES = 200, API_LIMIT_DEFAULT = 100, API_LIMIT_MAX = 1000, API_WHO_BYTES = 96 };
@@ -106,6 +105,8 @@ api_fn api_status, api_health, api_sources_list, api_source_poll, api_reload, ap
 /* api_multicast.c */
 api_fn api_multicast_groups, api_multicast_rekey, api_multicast_sessions, api_multicast_session, api_multicast_members, api_multicast_pause,
 	api_multicast_resume, api_multicast_abort;
+/* api_radios.c */
+api_fn api_radios_list, api_radio_show;
 /* events_stream.c */
 api_fn api_events_recent;
 
@@ -120,10 +121,6 @@ int coap_admin_open(struct admin *a);
 /* An answer's JSON as CBOR, item by item; ret goes bad when it is nested too deep. */
 void coap_admin_encode(const struct json_value *v, struct buf *ret);
 /* A request body as JSON: one flat map of text to text, integer or boolean. -EBADMSG. */
-/* api_ble.c */
-api_fn api_ble_adapters, api_ble_nodes, api_ble_node, api_ble_pair, api_ble_passkey, api_ble_unpair;
-/* api_radios.c */
-api_fn api_radios_list, api_radio_show;
 int coap_admin_decode(struct span in, struct buf *ret);
 /* openapi.c */
 void openapi_render(struct buf *ret);

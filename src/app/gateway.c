@@ -273,13 +273,12 @@ static int start_admin(struct gateway *g, struct buf *error)
 {
 	return admin_open(&(struct admin_config){
 		.loop = g->loop, .workers = g->workers, .config = g->config, .db = g->db, .devices = g->devices, .registry = g->registry,
-		.intake = g->intake, .rollout = g->rollout, .upstream = g->upstream, .images = g->images, .audit = g->audit, .coap = g->coap, .multicast = g->multicast,
+		.intake = g->intake, .rollout = g->rollout, .upstream = g->upstream, .images = g->images, .audit = g->audit, .coap = g->coap, .multicast = g->multicast, .lowpan = g->lowpan,
 		.reload = on_reload, .coap_address = on_coap_address, .ctx = g }, &g->admin, error);
 }
 
 static void stop_admin(struct gateway *g)
 {
-		.ble = g->ble, .ble_device = on_ble_device, .lowpan = g->lowpan,
 	g->admin = admin_close(g->admin);
 }
 
