@@ -33,7 +33,7 @@ struct nordic_init {                           /* Secure DFU's init packet, as f
 	uint32_t version, hardware;
 	enum nordic_kind kind;
 	uint32_t softdevice_bytes, bootloader_bytes, application_bytes;
-	uint16_t softdevices[NORDIC_SOFTDEVICES_MAX];  /* one of which the node must have */
+	uint32_t softdevices[NORDIC_SOFTDEVICES_MAX];  /* one of which the node must have */
 	size_t n_softdevices;
 	enum nordic_hash hash_kind;
 	struct span hash;                      /* borrowed; as it stands there: last byte first */

@@ -90,9 +90,9 @@ static int take_u32(const struct field *f, uint32_t *ret)
 
 static int add_softdevice(struct nordic_init *in, uint64_t v)
 {
-	if (v > UINT16_MAX || in->n_softdevices == NORDIC_SOFTDEVICES_MAX)
+	if (v > UINT32_MAX || in->n_softdevices == NORDIC_SOFTDEVICES_MAX)
 		return -EBADMSG;
-	in->softdevices[in->n_softdevices++] = (uint16_t)v;
+	in->softdevices[in->n_softdevices++] = (uint32_t)v;
 	return 0;
 }
 
