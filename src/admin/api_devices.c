@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "codec/smp.h"
 #include "io/udp.h"
+#include "radio/ble.h"
 
 enum { SECRET_BYTES_MIN = 16 };                 /* RFC 7925 4.2: as strong as the ciphers */
 
@@ -156,7 +157,8 @@ static bool take_words(struct api_call *c, struct device *d)
 		return false;
 	}
 	if (driver && !job_run_has_driver(rollout_run_jobs(c->admin->c.rollout), driver)) {
-		api_reply_problem(c, 400, "driver: there is no \"%.40s\"; coap-pull is for nodes that ask, smp-udp for those that speak MCUmgr", driver);
+		api_reply_problem(c, 400, "driver: there is no \"%.40s\" here; coap-pull is for nodes that ask, "
+				  "smp-udp for those that speak MCUmgr, smp-ble the same where Bluetooth is on", driver);
 		return false;
 	}
 	return true;
@@ -165,11 +167,13 @@ static bool take_words(struct api_call *c, struct device *d)
 static bool take_address(struct api_call *c, struct device *d)
 {
 	struct udp_address a;
+	char node[BLE_ID_BYTES];
 
 	if (!take_text(c, "address", d->address, sizeof(d->address)))
 		return false;
-	if (d->address[0] && udp_address_parse(span_str(d->address), SMP_PORT, &a) == -EINVAL) {
-		api_reply_problem(c, 400, "address: an IPv6 or IPv4 address, with a port or without: [2001:db8::1]:1337, 192.0.2.1");
+	if (d->address[0] && ble_id_parse(span_str(d->address), node) < 0 && udp_address_parse(span_str(d->address), SMP_PORT, &a) == -EINVAL) {
+		api_reply_problem(c, 400, "address: an IPv6 or IPv4 address, with a port or without, or one of Bluetooth: "
+				  "[2001:db8::1]:1337, 192.0.2.1, ble:01:23:45:67:89:AB");
 		return false;
 	}
 	return true;

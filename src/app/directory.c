@@ -9,6 +9,7 @@ static void on_device_changed(void *ctx, const struct device *d)
 {
 	struct gateway *g = ctx;
 
+	gateway_ble_device(g, d);
 	gateway_multicast_device(g, d);
 	if (g->rollout)
 		rollout_device_changed(g->rollout, d);
@@ -18,6 +19,7 @@ static void on_device_removed(void *ctx, const char *id)
 {
 	struct gateway *g = ctx;
 
+	gateway_ble_device_gone(g, id);
 	gateway_multicast_removed(g, id);
 	if (g->rollout)
 		rollout_device_removed(g->rollout, id);

@@ -292,6 +292,7 @@ static const struct {
 	{ "intake", start_intake, stop_intake },
 	{ "lowpan", gateway_lowpan_start, gateway_lowpan_stop },
 	{ "directory", gateway_directory_start, gateway_directory_stop },
+	{ "ble", gateway_ble_start, gateway_ble_stop },
 	{ "rollout", start_rollout, stop_rollout },
 	{ "admin", start_admin, stop_admin },
 };

@@ -3,6 +3,7 @@
 
 #include "app/gateway.h"
 #include "codec/smp.h"
+#include "delivery/smp_ble.h"
 #include "delivery/smp_udp.h"
 
 static int on_address(void *ctx, const char *device, struct udp_address *ret)
@@ -12,6 +13,13 @@ static int on_address(void *ctx, const char *device, struct udp_address *ret)
 	if (!d || !d->address[0])
 		return -EDESTADDRREQ;
 	return udp_address_parse(span_str(d->address), SMP_PORT, ret);
+}
+
+static int on_node(void *ctx, const char *device, char ret[static BLE_ID_BYTES])
+{
+	const struct device *d = devices_get(((struct gateway *)ctx)->devices, device);
+
+	return d && gateway_ble_id(d, ret) == 0 ? 0 : -EDESTADDRREQ;
 }
 
 static struct smp_settings settings_of(const struct config *c)
@@ -26,6 +34,28 @@ static struct smp_driver_config driver_config(struct gateway *g)
 					   .source = rollout_run_source(g->rollout), .sink = gateway_sink(g), .lock = g->smp_lock };
 }
 
+static struct smp_settings ble_settings_of(const struct config *c)
+{
+	struct smp_settings s = settings_of(c);
+
+	s.message_bytes = c->smp.ble_message_bytes;
+	return s;
+}
+
+static int ble_start(struct gateway *g)
+{
+	struct smp_driver_config c = driver_config(g);
+
+	if (!g->ble)
+		return 0;
+	c.settings = ble_settings_of(g->config);
+	int r = smp_ble_open(&(struct smp_ble_config){ .smp = c, .ble = g->ble, .is_blind = g->config->ble.scan == CONFIG_BLE_SCAN_OFF,
+						       .node = on_node, .node_ctx = g }, &g->smp_ble);
+	if (r == 0)
+		job_run_add_driver(rollout_run_jobs(g->rollout), g->smp_ble);
+	return r;
+}
+
 int gateway_smp_start(struct gateway *g)
 {
 	g->smp_lock = smp_lock_new();
@@ -33,11 +63,13 @@ int gateway_smp_start(struct gateway *g)
 
 	if (r == 0)
 		job_run_add_driver(rollout_run_jobs(g->rollout), g->smp_udp);
-	return r;
+	return r == 0 ? ble_start(g) : r;
 }
 
 void gateway_smp_stop(struct gateway *g)
 {
+	if (g->smp_ble)
+		g->smp_ble = g->smp_ble->ops->close(g->smp_ble);
 	if (g->smp_udp)
 		g->smp_udp = g->smp_udp->ops->close(g->smp_udp);
 	g->smp_lock = smp_lock_free(g->smp_lock);
@@ -45,7 +77,18 @@ void gateway_smp_stop(struct gateway *g)
 
 void gateway_smp_reload(struct gateway *g)
 {
-	struct smp_settings s = settings_of(g->config);
+	struct smp_settings s = settings_of(g->config), b = ble_settings_of(g->config);
 
 	smp_driver_set(g->smp_udp, &s);
+	if (g->smp_ble)
+		smp_ble_set(g->smp_ble, &b, g->config->ble.scan == CONFIG_BLE_SCAN_OFF);
 }
+
+static void on_heard(struct gateway *g, const char *device, const struct ble_node *n)
+{
+	(void)n;
+	if (g->smp_ble)
+		smp_driver_heard(g->smp_ble, device);
+}
+
+const struct gateway_ble_hooks gateway_smp_ble_hooks = { .heard = on_heard };

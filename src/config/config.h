@@ -106,7 +106,7 @@ struct config {
 	struct { uint32_t retry_max, retry_s, history_days; } rollout;
 	struct { char *path; uint32_t offer_max_age_s; } delivery;     /* path "fw" */
 
-	struct { uint32_t message_bytes, window, answer_ms, restart_s, proof_s; bool single_slot; } smp;
+	struct { uint32_t message_bytes, ble_message_bytes, window, answer_ms, restart_s, proof_s; bool single_slot; } smp;
 
 	struct {
 		bool enabled;

@@ -22,7 +22,7 @@ const struct schema_table schema_tables[] = {
 	[T_AUDIT] = { .name = "audit", .line = "The audit log" },
 	[T_ROLLOUT] = { .name = "rollout", .line = "Jobs: one update for one device" },
 	[T_DELIVERY] = { .name = "delivery", .line = "What nodes ask for over CoAP" },
-	[T_SMP] = { .name = "smp", .line = "Nodes that speak MCUmgr's SMP over UDP (driver smp-udp)" },
+	[T_SMP] = { .name = "smp", .line = "Nodes that speak MCUmgr's SMP (drivers smp-udp and smp-ble)" },
 	[T_BLE] = { .name = "ble", .line = "Bluetooth LE nodes, through BlueZ" },
 	[T_MULTICAST] = { .name = "multicast", .line = "One transmission of an image for a whole group (dormouse-multicast(7))" },
 	[T_SOURCE] = { .name = "source", .line = "Where updates come from; one table a source",
@@ -191,6 +191,8 @@ const struct schema_key schema_keys[] = {
 
 	{ T_SMP, "message_bytes", C_(smp.message_bytes), COUNT_(128, 2048), .def = "256",
 	  .line = "Largest message in bytes, unless a node takes less; about 1200 where no loss is feared, 300 or less on 802.15.4" },
+	{ T_SMP, "ble_message_bytes", C_(smp.ble_message_bytes), COUNT_(128, 2048), .def = "2048",
+	  .line = "The same over Bluetooth LE, where messages go in parts and nothing is lost" },
 	{ T_SMP, "window", C_(smp.window), COUNT_(1, 16), .def = "4",
 	  .line = "Chunks of an image in flight; fewer with nodes that have fewer buffers, one after a loss" },
 	{ T_SMP, "answer_ms", C_(smp.answer_ms), COUNT_(50, 60000), .def = "1000",

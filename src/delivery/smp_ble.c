@@ -3,24 +3,27 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <utlist.h>
 
 #include "base/mem.h"
 #include "base/text.h"
 #include "delivery/smp_assembly.h"
 
+struct pairing;
+
 struct smp_ble {
 	struct smp_ble_config c;
+	struct pairing *pairings;
 };
 
 static const uint8_t service_uuid[BLE_UUID_BYTES] = { 0x8d, 0x53, 0xdc, 0x1d, 0x1d, 0xb7, 0x4c, 0xd3, 0x86, 0x8b, 0x8a, 0x52, 0x74, 0x60, 0xaa, 0x84 };
 static const uint8_t smp_uuid[BLE_UUID_BYTES] = { 0xda, 0x2e, 0x78, 0x28, 0xfb, 0xce, 0x4e, 0x01, 0xae, 0x9e, 0x26, 0x11, 0x74, 0x99, 0x7c, 0x48 };
 static const uint8_t information_uuid[BLE_UUID_BYTES] = GATT_UUID16(0x180a), revision_uuid[BLE_UUID_BYTES] = GATT_UUID16(0x2a26);
 
-struct pairing;
-
 struct session {                               /* a carrier: one link, from its wish to its end */
 	struct smp_ble *driver;
 	struct smp_target *target;
+	char node[BLE_ID_BYTES];
 	struct ble_link *link;
 	uint16_t handle;
 	struct gatt_stream *stream;
@@ -30,11 +33,14 @@ struct session {                               /* a carrier: one link, from its 
 	struct buf out;                        /* not written yet, from out_at on */
 	size_t out_at, message_left;           /* left of the message that is being written */
 	struct smp_assembly *in;
+	struct loop_timer *pair_timer;
 	struct pairing *pairing;
 };
 
 struct pairing {                               /* under way; ends by itself */
+	struct smp_ble *driver;
 	struct session *session;               /* NULL = not waited for any more */
+	struct pairing *prev, *next;
 };
 
 /* ---- the way up: link, subscription, stream ---- */
@@ -45,6 +51,7 @@ static void on_paired(void *ctx, int error, const char *why)
 	struct session *s = p->session;
 	char text[BLE_REASON_BYTES + 64];
 
+	DL_DELETE(p->driver->pairings, p);
 	free(p);
 	if (!s)
 		return;
@@ -54,23 +61,28 @@ static void on_paired(void *ctx, int error, const char *why)
 	smp_target_down(s->target, error == 0 ? -EAGAIN : error == -EACCES ? -EACCES : -ECONNRESET, text);
 }
 
-static void pair(struct session *s)
+/* The link makes room for the pairing, which has one of its own, and what is asked again after it finds the bond. */
+static void pair(void *ctx)
 {
-	const struct ble_node *n = ble_node_get(s->driver->c.ble, ble_link_node(s->link));
+	struct session *s = ctx;
+	const struct ble_node *n = ble_node_get(s->driver->c.ble, s->node);
 
 	if (n && n->is_bonded) {
 		smp_target_down(s->target, -EACCES, "the node refuses though it is paired: it may have lost the bond (dormousectl ble unpair)");
 		return;
 	}
+	s->link = ble_link_close(s->link);
 	struct pairing *p = NEW(struct pairing);
-	p->session = s;
-	s->pairing = p;
-	int r = ble_pair(s->driver->c.ble, ble_link_node(s->link), on_paired, p);
-	if (r == 0)
+	int r = ble_pair(s->driver->c.ble, s->node, on_paired, p);
+	if (r < 0) {
+		free(p);
+		smp_target_down(s->target, r == -EACCES ? -EACCES : -ECONNRESET, "the node wants a pairing, which ble.pairing does not allow");
 		return;
-	s->pairing = NULL;
-	free(p);
-	smp_target_down(s->target, r == -EACCES ? -EACCES : -ECONNRESET, "the node wants a pairing, which ble.pairing does not allow");
+	}
+	p->session = s;
+	p->driver = s->driver;
+	s->pairing = p;
+	DL_APPEND(s->driver->pairings, p);
 }
 
 /* An operation on the way up failed. */
@@ -81,8 +93,8 @@ static void failed(struct session *s, int error, const char *what)
 	if (error == -ENOTCONN)
 		return;                        /* the link's end is on its way, and says why */
 	if (error == -EACCES) {
-		if (!s->pairing)
-			pair(s);
+		s->is_up = false;
+		loop_timer_set(s->pair_timer, 0);
 		return;
 	}
 	(void)snprintf(text, sizeof(text), "%s: %s", what, error == -EBUSY ? "another program uses it" : strerror(-error)); /* clipped for people */
@@ -224,6 +236,7 @@ static void on_close(void *carrier)
 	if (s->pairing)
 		s->pairing->session = NULL;
 	ble_link_close(s->link);               /* with its stream and subscription */
+	loop_timer_free(s->pair_timer);
 	buf_done(&s->out);
 	free(s->in);
 	free(s);
@@ -238,7 +251,9 @@ static int on_open(void *ctx, struct smp_target *t, const char *node, bool is_fr
 
 	s->driver = p;
 	s->target = t;
+	(void)text_copy(s->node, sizeof(s->node), span_str(node)); /* as on_node() gave it */
 	s->in = NEW(struct smp_assembly);
+	s->pair_timer = loop_timer_new(p->c.smp.loop, pair, s);
 	s->out.max = SMP_BLE_OUT_BYTES_MAX;
 	int r = ble_link_open(p->c.ble, &wish, &link_ops, s, &s->link);
 	if (r < 0) {
@@ -282,8 +297,19 @@ static void on_revision(void *carrier)
 		smp_target_revision(s->target, SPAN_NONE);
 }
 
+/* Bluetooth goes after its drivers, and nobody is told of pairings any more. */
+static void on_done(void *ctx)
+{
+	struct smp_ble *p = ctx;
+	struct pairing *q, *tmp;
+
+	DL_FOREACH_SAFE(p->pairings, q, tmp)
+		free(q);
+	free(p);
+}
+
 static const struct smp_carrier_ops ops = { .name = "smp-ble", .has_link = true, .node = on_node, .is_there = on_is_there, .open = on_open,
-					    .send = on_send, .close = on_close, .revision = on_revision, .done = free };
+					    .send = on_send, .close = on_close, .revision = on_revision, .done = on_done };
 
 static struct smp_settings settled(struct smp_settings s)
 {

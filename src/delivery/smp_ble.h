@@ -8,12 +8,12 @@
 
 enum {
 	SMP_BLE_ANSWER_MS = 5000, SMP_BLE_OUT_BYTES_MAX = (SMP_UPLOAD_WINDOW_MAX + 1) * SMP_UPLOAD_MESSAGE_BYTES_MAX,
-	SMP_BLE_REACH_S = 60, SMP_BLE_SLOT_S = 1800, SMP_BLE_RECENT_MS = 120000,
+	SMP_BLE_REACH_S = 60, SMP_BLE_SLOT_S = 600, SMP_BLE_RECENT_MS = 120000,
 };
 
 struct smp_ble_config {
 	struct smp_driver_config smp;          /* answer_ms: SMP_BLE_ANSWER_MS at least; nothing is lost but by the node */
-	struct ble *ble;
+	struct ble *ble;                       /* ends after the driver, and does not run in between */
 	bool is_blind;                         /* there is no scanning: nodes are tried without having been heard of */
 	/* Which node the device is: 0; -EDESTADDRREQ: nobody said; -EINVAL: not one of Bluetooth LE. */
 	int (*node)(void *ctx, const char *device, char ret[static BLE_ID_BYTES]);

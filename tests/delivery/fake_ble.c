@@ -445,6 +445,9 @@ int ble_pair(struct ble *b, const char *node, ble_done_fn *done, void *ctx)
 		n = n->next;
 	if (!n || !n->is_here)
 		return -ENOENT;
+	for (const struct ble_link *k = n->links; k; k = k->next)
+		if (k->is_exclusive && !k->is_ended)
+			return -EBUSY;
 	n->n_pairs++;
 	struct event *e = event_new(b, ACT_PAIRED, NULL);
 	e->paired = done;
