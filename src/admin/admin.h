@@ -8,6 +8,7 @@
 #include "intake/intake.h"
 #include "io/coap_endpoint.h"
 #include "io/http_server.h"
+#include "radio/ble.h"
 #include "rollout/rollout_run.h"
 #include "store/audit_log.h"
 #include "store/image_cache.h"
@@ -38,6 +39,8 @@ struct admin_config {
 	struct coap_endpoint *coap;            /* NULL = no CoAP admin */
 	struct delivery_driver *multicast;     /* NULL = off */
 	struct lowpan *lowpan;
+	struct ble *ble;                       /* NULL = off */
+	const char *(*ble_device)(void *ctx, const char *node);        /* the device that a node is; NULL = none, and may be NULL */
 	struct admin_pages pages;
 	/* Read the configuration again; error text in ret when it was refused. */
 	int (*reload)(void *ctx, struct buf *ret);
@@ -49,4 +52,6 @@ struct admin_config {
 int admin_open(const struct admin_config *c, struct admin **ret, struct buf *error);
 struct admin *admin_close(struct admin *a);
 void admin_set_config(struct admin *a, const struct config *c);
+/* ble_ops.passkey: whoever asked for the pairing is shown it. */
+void admin_ble_passkey(struct admin *a, const struct ble_node *n, uint32_t passkey, bool is_wanted);
 const char *admin_http_address(struct admin *a, size_t i);     /* with the real port; NULL past the end */

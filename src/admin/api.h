@@ -4,9 +4,23 @@
 #include "admin/admin.h"
 #include "codec/json.h"
 #include "io/http_server.h"
+#include "radio/ble.h"
 #include "store/device_store.h"
 
 enum { API_PARAMS_MAX = 2, API_PARAM_BYTES = 200, API_LIMIT_DEFAULT = 100, API_LIMIT_MAX = 1000, API_WHO_BYTES = 96 };
+
+enum { API_PAIRINGS_MAX = 16 };
+
+/* What became of a pairing, or of forgetting a bond, that somebody asked for. */
+struct api_pairing {
+	enum { API_PAIRING_NONE, API_PAIRING_GOING, API_PAIRING_DONE, API_PAIRING_FAILED } state;
+	uint8_t address[BLE_ADDRESS_BYTES];
+	bool is_unpair;
+	char why[BLE_REASON_BYTES];
+	bool has_passkey, is_wanted;           /* is_wanted: the node shows it, a person tells us */
+	uint32_t passkey;
+	struct mono at;
+};
 
 struct events_stream;
 
@@ -19,6 +33,7 @@ struct admin {
 	struct wall started_at;
 	size_t n_refused;                      /* requests without the right to ask */
 	struct mono refused_at;                /* the last that was logged */
+	struct api_pairing pairings[API_PAIRINGS_MAX];
 };
 
 /* At most one line a second: whoever is refused does not fill the log. */
@@ -105,6 +120,8 @@ api_fn api_status, api_health, api_sources_list, api_source_poll, api_reload, ap
 /* api_multicast.c */
 api_fn api_multicast_groups, api_multicast_rekey, api_multicast_sessions, api_multicast_session, api_multicast_members, api_multicast_pause,
 	api_multicast_resume, api_multicast_abort;
+/* api_ble.c */
+api_fn api_ble_adapters, api_ble_nodes, api_ble_node, api_ble_pair, api_ble_passkey, api_ble_unpair;
 /* api_radios.c */
 api_fn api_radios_list, api_radio_show;
 /* events_stream.c */

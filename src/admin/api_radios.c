@@ -57,7 +57,7 @@ void api_radios_list(struct api_call *c)
 	size_t total = 0;
 
 	api_list_begin(c, &l);
-	for (bool more = lowpan_next(p, NULL, &v); more; more = lowpan_next(p, v.name, &v)) {
+	for (bool more = p && lowpan_next(p, NULL, &v); more; more = lowpan_next(p, v.name, &v)) {
 		total++;
 		if (after && strcmp(v.name, after) <= 0)
 			continue;
@@ -89,7 +89,7 @@ void api_radio_show(struct api_call *c)
 	struct buf b = { 0 };
 	struct json_out o = json_writer(&b);
 
-	if (!find(p, c->param[0], &v)) {
+	if (!p || !find(p, c->param[0], &v)) {
 		api_reply_problem(c, 404, "no radio of that name; dormousectl radios lists them");
 		return;
 	}

@@ -193,6 +193,8 @@ static void on_passkey(void *ctx, const struct ble_node *n, uint32_t passkey, bo
 
 	(void)ble_address_text(n->address, address); /* in place */
 	(void)name_of(n, name);                      /* in place */
+	if (s->g->admin)
+		admin_ble_passkey(s->g->admin, n, passkey, is_wanted);
 	if (is_wanted)
 		log_fields(EV_BLE_PAIRING, LOG_NOTICE, ({ "GW_PEER", address }, { "GW_DEVICE", k ? k->device : "" }),
 			   "node %s \"%s\" shows six digits: dormousectl ble passkey %s DIGITS", address, name, n->id);

@@ -269,11 +269,17 @@ static void stop_rollout(struct gateway *g)
 		g->coap_pull = g->coap_pull->ops->close(g->coap_pull);
 }
 
+static const char *on_ble_device(void *ctx, const char *node)
+{
+	return gateway_ble_device_of(ctx, node);
+}
+
 static int start_admin(struct gateway *g, struct buf *error)
 {
 	return admin_open(&(struct admin_config){
 		.loop = g->loop, .workers = g->workers, .config = g->config, .db = g->db, .devices = g->devices, .registry = g->registry,
-		.intake = g->intake, .rollout = g->rollout, .upstream = g->upstream, .images = g->images, .audit = g->audit, .coap = g->coap, .multicast = g->multicast, .lowpan = g->lowpan,
+		.intake = g->intake, .rollout = g->rollout, .upstream = g->upstream, .images = g->images, .audit = g->audit, .coap = g->coap, .multicast = g->multicast,
+		.ble = g->ble, .ble_device = on_ble_device, .lowpan = g->lowpan,
 		.reload = on_reload, .coap_address = on_coap_address, .ctx = g }, &g->admin, error);
 }
 

@@ -32,6 +32,7 @@ struct cli_command {
 int cmd_approve(const struct cli *cli, int argc, char **argv);
 int cmd_audit(const struct cli *cli, int argc, char **argv);
 int cmd_author(const struct cli *cli, int argc, char **argv);
+int cmd_ble(const struct cli *cli, int argc, char **argv);
 int cmd_completion(const struct cli *cli, int argc, char **argv);
 int cmd_config(const struct cli *cli, int argc, char **argv);
 int cmd_credentials(const struct cli *cli, int argc, char **argv);
@@ -42,8 +43,8 @@ int cmd_health(const struct cli *cli, int argc, char **argv);
 int cmd_images(const struct cli *cli, int argc, char **argv);
 int cmd_jobs(const struct cli *cli, int argc, char **argv);
 int cmd_multicast(const struct cli *cli, int argc, char **argv);
-int cmd_recall(const struct cli *cli, int argc, char **argv);
 int cmd_radios(const struct cli *cli, int argc, char **argv);
+int cmd_recall(const struct cli *cli, int argc, char **argv);
 int cmd_revocation(const struct cli *cli, int argc, char **argv);
 int cmd_rollouts(const struct cli *cli, int argc, char **argv);
 int cmd_sources(const struct cli *cli, int argc, char **argv);

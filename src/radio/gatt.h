@@ -39,6 +39,11 @@ const struct gatt_characteristic *gatt_characteristic_at(const struct ble_link *
 /* The first such characteristic in such a service; service NULL = any. NULL = none. */
 const struct gatt_characteristic *gatt_find(const struct ble_link *k, const uint8_t *service, const uint8_t *characteristic);
 
+/* What a node offers as far as bluetoothd knows, which is nothing before its first connection; without a link. In order of handles:
+ * each service with c NULL, then its characteristics. */
+typedef void gatt_offer_fn(void *ctx, const struct gatt_service *s, const struct gatt_characteristic *c);
+void gatt_offers(const struct ble *b, const uint8_t address[static BLE_ADDRESS_BYTES], gatt_offer_fn *fn, void *ctx);
+
 /* Called exactly once unless the link is closed or ended before; never from inside. value is borrowed. */
 typedef void gatt_done_fn(void *ctx, int error, struct span value);
 /* -ENOSPC over GATT_OPS_MAX; -ENOTCONN not ready; -EMSGSIZE. With NULL as fn nobody is told. */
