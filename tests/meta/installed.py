@@ -16,6 +16,7 @@ FILES = [
     "usr/lib/systemd/catalog/dormouse.catalog",
     "usr/lib/sysusers.d/dormouse.conf",
     "usr/lib/tmpfiles.d/dormouse.conf",
+    "usr/share/dbus-1/system.d/dormouse.conf",
     "usr/share/bash-completion/completions/dormousectl.bash",
 ]
 root = pathlib.Path(sys.argv[1])
