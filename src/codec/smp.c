@@ -517,10 +517,11 @@ static void put_error(struct buf *b, const struct smp_error *e, unsigned flags)
 void smp_reply_encode(struct buf *b, const struct smp_header *h, const struct smp_reply *r, unsigned flags)
 {
 	size_t start = b->n;
-	bool has_error = smp_failed(&r->error) || (flags & SMP_RC_ZERO);
+	bool is_old = flags & SMP_RC_ZERO, has_error = smp_failed(&r->error) || (is_old && !r->has_images);
 
 	put_header(b, h);
-	open_map(b, has_error + (has_error && r->error.reason[0]) + r->has_off + r->has_match + 2 * r->has_params + r->has_images, flags);
+	open_map(b, has_error + (has_error && r->error.reason[0]) + r->has_off + r->has_match + 2 * r->has_params + r->has_images +
+		 (is_old && r->has_images), flags);
 	if (has_error)
 		put_error(b, &r->error, flags);
 	if (r->has_off)
@@ -536,6 +537,8 @@ void smp_reply_encode(struct buf *b, const struct smp_header *h, const struct sm
 		cbor_put_array(b, r->n_images);
 		for (size_t i = 0; i < r->n_images; i++)
 			put_image(b, &r->images[i], flags);
+		if (is_old)
+			put_key_uint(b, "splitStatus", 0);
 	}
 	close_map(b, flags);
 	end_message(b, start);

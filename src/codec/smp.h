@@ -88,7 +88,9 @@ int smp_request_decode(struct span body, struct buf *scratch, struct smp_request
 
 /* Whole messages. h gives op, version, group, sequence and command; the length is put in. */
 void smp_request_encode(struct buf *b, const struct smp_header *h, const struct smp_request *req);
-enum { SMP_INDEFINITE = 1, SMP_RC_ZERO = 2 };  /* maps without a length; success says rc 0, as old servers do */
+/* Maps without a length, and of an image's marks only those that are set; as old servers do: success says rc 0, but for a list,
+ * which says splitStatus 0. */
+enum { SMP_INDEFINITE = 1, SMP_RC_ZERO = 2 };
 void smp_reply_encode(struct buf *b, const struct smp_header *h, const struct smp_reply *r, unsigned flags);
 
 static inline bool smp_failed(const struct smp_error *e) { return e->rc != 0; }

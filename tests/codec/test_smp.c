@@ -90,6 +90,106 @@ static void a_list_reads_the_same_from_definite_and_indefinite_maps(void **state
 	}
 }
 
+/* ---- what others say (tests/vectors/smp/README.md) ---- */
+
+/* The message of that name, into b. */
+static struct span message_of(const char *file, const char *name, struct buf *b, struct smp_header *h)
+{
+	_cleanup_buf_ struct buf text = { 0 };
+	char key[32];
+	struct span body = SPAN_NONE;
+
+	add_file(&text, file);
+	(void)snprintf(key, sizeof(key), "\n%s ", name); /* ours, short */
+	char *at = strstr((char *)text.p, key);
+	assert_non_null(at);
+	at += strlen(key);
+	at[strcspn(at, "\n")] = 0;
+	buf_clear(b);
+	add_hex(b, at);
+	struct cursor c = { .s = buf_span(b) };
+	assert_int_equal(smp_message_next(&c, h, &body), 0);
+	assert_true(cur_at_end(&c));
+	return body;
+}
+
+static void replies_of_a_zephyr_server_are_read(void **state)
+{
+	static const struct {
+		const char *name, *running, *other;
+		bool confirmed, pending;
+	} lists[] = {
+		{ "list-before", "7.0.0.7", "6.0.0.6", true, false }, { "list-uploaded", "7.0.0.7", "8.0.0.8", true, false },
+		{ "test", "7.0.0.7", "8.0.0.8", true, true }, { "list-on-trial", "8.0.0.8", "7.0.0.7", false, false },
+		{ "confirm", "8.0.0.8", "7.0.0.7", true, false }, { "list-confirmed", "8.0.0.8", "7.0.0.7", true, false },
+		{ "list-reverted", "8.0.0.8", "9.0.0.9", true, false },
+	};
+	static const struct { const char *name; uint64_t off; } uploads[] = { { "upload-first", 429 }, { "upload-last", 108183 } };
+	_cleanup_buf_ struct buf b = { 0 };
+	struct smp_header h;
+	struct smp_reply r;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(lists) / sizeof(*lists); i++) {
+		assert_int_equal(smp_reply_decode(message_of("smp/zephyr-3.2.99.txt", lists[i].name, &b, &h), &r), 0);
+		assert_int_equal(h.version, SMP_V1); /* whatever the request was */
+		assert_true(r.has_images && r.n_images == 2 && !smp_failed(&r.error));
+		assert_string_equal(r.images[0].version, lists[i].running);
+		assert_string_equal(r.images[1].version, lists[i].other);
+		assert_true(r.images[0].active && r.images[0].bootable && !r.images[1].active);
+		assert_int_equal(r.images[0].confirmed, lists[i].confirmed);
+		assert_int_equal(r.images[1].pending, lists[i].pending);
+		assert_true(r.images[0].n_hash == 32 && r.images[1].n_hash == 32);
+	}
+	for (size_t i = 0; i < sizeof(uploads) / sizeof(*uploads); i++) {
+		assert_int_equal(smp_reply_decode(message_of("smp/zephyr-3.2.99.txt", uploads[i].name, &b, &h), &r), 0);
+		assert_true(r.has_off && r.off == uploads[i].off && !r.has_match && !smp_failed(&r.error));
+	}
+	assert_int_equal(smp_reply_decode(message_of("smp/zephyr-3.2.99.txt", "reset", &b, &h), &r), 0);
+	assert_true(h.group == SMP_GROUP_OS && h.command == SMP_OS_RESET && !smp_failed(&r.error));
+	assert_int_equal(smp_reply_decode(message_of("smp/zephyr-3.2.99.txt", "params-refused", &b, &h), &r), 0);
+	assert_true(smp_is_base(&r.error, SMP_NOTSUP));
+}
+
+static void requests_of_another_client_are_read(void **state)
+{
+	_cleanup_buf_ struct buf b = { 0 }, scratch = { 0 };
+	struct smp_header h;
+	struct smp_request r;
+
+	(void)state;
+	assert_int_equal(smp_request_decode(message_of("smp/cmcumgr-0.2.1.txt", "list", &b, &h), &scratch, &r), 0);
+	assert_true(h.op == SMP_READ && h.version == SMP_V1 && h.group == SMP_GROUP_IMAGE && h.command == SMP_IMAGE_STATE);
+	assert_int_equal(smp_request_decode(message_of("smp/cmcumgr-0.2.1.txt", "upload-first", &b, &h), &scratch, &r), 0);
+	assert_true(h.command == SMP_IMAGE_UPLOAD && r.has_off && r.off == 0 && r.has_len && r.len == 102184);
+	assert_true(r.sha.n == 32 && r.data.n == 186);
+	assert_int_equal(smp_request_decode(message_of("smp/cmcumgr-0.2.1.txt", "upload-next", &b, &h), &scratch, &r), 0);
+	assert_true(r.has_off && r.off == 186 && !r.has_len && r.sha.n == 0 && r.data.n == 227);
+	assert_int_equal(smp_request_decode(message_of("smp/cmcumgr-0.2.1.txt", "upload-far", &b, &h), &scratch, &r), 0);
+	assert_true(r.off > UINT16_MAX && r.data.n > 0);
+	assert_int_equal(smp_request_decode(message_of("smp/cmcumgr-0.2.1.txt", "test", &b, &h), &scratch, &r), 0);
+	assert_true(h.command == SMP_IMAGE_STATE && r.hash.n == 32 && !r.confirm);
+	assert_int_equal(smp_request_decode(message_of("smp/cmcumgr-0.2.1.txt", "reset", &b, &h), &scratch, &r), 0);
+	assert_true(h.op == SMP_WRITE && h.group == SMP_GROUP_OS && h.command == SMP_OS_RESET);
+	assert_int_equal(smp_request_decode(message_of("smp/cmcumgr-0.2.1.txt", "confirm", &b, &h), &scratch, &r), 0);
+	assert_true(r.has_confirm && r.confirm && r.hash.n == 0);
+}
+
+/* As mynewt-mcumgr: an upload says rc 0, a list splitStatus 0 and never rc. */
+static void an_old_server_says_rc_but_in_a_list(void **state)
+{
+	const struct smp_header h = { .op = SMP_WRITE_REPLY, .group = 1, .command = 1 }, l = { .op = SMP_READ_REPLY, .group = 1 };
+	const struct smp_reply list = { .has_images = true, .n_images = 0 }, off = { .has_off = true, .off = 5 };
+	_cleanup_buf_ struct buf b = { 0 }, want = { 0 };
+
+	(void)state;
+	smp_reply_encode(&b, &h, &off, SMP_RC_ZERO);
+	smp_reply_encode(&b, &l, &list, SMP_RC_ZERO);
+	add_hex(&want, "03 00 000a 0001 00 01 a2 627263 00 636f6666 05  01 00 0016 0001 00 00 a2 66696d61676573 80 6b73706c6974537461747573 00");
+	assert_int_equal(b.n, want.n);
+	assert_memory_equal(b.p, want.p, want.n);
+}
+
 static void errors_are_read_in_every_form(void **state)
 {
 	const struct {
@@ -239,6 +339,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(requests_are_those_of_the_specification),
 		cmocka_unit_test(a_list_reads_the_same_from_definite_and_indefinite_maps),
+		cmocka_unit_test(replies_of_a_zephyr_server_are_read),
+		cmocka_unit_test(requests_of_another_client_are_read),
+		cmocka_unit_test(an_old_server_says_rc_but_in_a_list),
 		cmocka_unit_test(errors_are_read_in_every_form),
 		cmocka_unit_test(bad_messages_are_refused),
 		cmocka_unit_test(nesting_is_bounded),
