@@ -28,6 +28,7 @@ struct gateway_ble {
 /* Who is told of nodes: one row each. */
 static const struct gateway_ble_hooks *const hooks[] = {
 	&gateway_smp_ble_hooks,
+	&gateway_ble_resources_hooks,
 };
 
 enum { HOOKS = sizeof(hooks) / sizeof(*hooks) };

@@ -280,7 +280,7 @@ static int start_admin(struct gateway *g, struct buf *error)
 		.loop = g->loop, .workers = g->workers, .config = g->config, .db = g->db, .devices = g->devices, .registry = g->registry,
 		.intake = g->intake, .rollout = g->rollout, .upstream = g->upstream, .images = g->images, .audit = g->audit, .coap = g->coap, .multicast = g->multicast,
 		.ble = g->ble, .ble_device = on_ble_device, .lowpan = g->lowpan,
-		.reload = on_reload, .coap_address = on_coap_address, .ctx = g }, &g->admin, error);
+		.pages = gateway_ble_pages(g), .reload = on_reload, .coap_address = on_coap_address, .ctx = g }, &g->admin, error);
 }
 
 static void stop_admin(struct gateway *g)
@@ -300,6 +300,7 @@ static const struct {
 	{ "directory", gateway_directory_start, gateway_directory_stop },
 	{ "ble", gateway_ble_start, gateway_ble_stop },
 	{ "rollout", start_rollout, stop_rollout },
+	{ "ble resources", gateway_ble_resources_start, gateway_ble_resources_stop },
 	{ "admin", start_admin, stop_admin },
 };
 
