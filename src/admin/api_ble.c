@@ -9,7 +9,7 @@
 
 enum { PASSKEY_DIGITS = 6, UUID_TEXT_BYTES = 37 };
 
-/* Answers when there is none. */
+/* These answer when there is none; then the call is gone. */
 static struct ble *ble_or_503(struct api_call *c)
 {
 	struct ble *b = c->admin->c.ble;
@@ -19,7 +19,6 @@ static struct ble *ble_or_503(struct api_call *c)
 	return b;
 }
 
-/* Answers when it can do nothing now. */
 static struct ble *ready_ble_or_503(struct api_call *c)
 {
 	struct ble *b = ble_or_503(c);
@@ -108,13 +107,13 @@ static void put_node(struct api_call *c, struct json_out *o, const struct ble_no
 void api_ble_nodes(struct api_call *c)
 {
 	const struct ble *b = ble_or_503(c);
-	const char *after = api_after(c);
 	char address[BLE_ADDRESS_TEXT_BYTES], last[BLE_ADDRESS_TEXT_BYTES] = "";
-	bool begun = !after;
 	struct api_list l;
 
 	if (!b)
-		return;
+		return; /* c is gone, too */
+	const char *after = api_after(c);
+	bool begun = !after;
 	api_list_begin(c, &l);
 	for (const struct ble_node *n = ble_node_next(b, NULL); n; n = ble_node_next(b, n)) {
 		(void)ble_address_text(n->address, address); /* in place */
@@ -355,21 +354,20 @@ void api_ble_passkey(struct api_call *c)
 {
 	struct ble *b = ready_ble_or_503(c);
 	const struct ble_node *n = b ? node_or_404(c, b) : NULL;
-	const char *digits = c->body ? json_get_str(c->body, "passkey") : NULL;
 	char address[BLE_ADDRESS_TEXT_BYTES];
-	uint64_t passkey;
 
 	if (!n)
-		return;
+		return; /* c is gone, too */
+	const char *digits = c->body ? json_get_str(c->body, "passkey") : NULL;
 	if (!digits || strlen(digits) != PASSKEY_DIGITS || strspn(digits, "0123456789") != PASSKEY_DIGITS) {
 		api_reply_problem(c, 400, "passkey is a string of the six digits that the node shows");
 		return;
 	}
-	passkey = strtoul(digits, NULL, 10);
+	uint32_t passkey = (uint32_t)strtoul(digits, NULL, 10);
 	(void)ble_address_text(n->address, address); /* in place */
 	struct api_deed deed = api_deed_begin(c, "ble", "passkey");
 	(void)text_copy(deed.subject, sizeof(deed.subject), span_str(address)); /* fits; however it was named */
-	int r = ble_passkey_answer(b, address, (uint32_t)passkey);
+	int r = ble_passkey_answer(b, address, passkey);
 	api_deed_end(&deed, r == 0);
 	if (r < 0) {
 		api_reply_problem(c, 409, "nobody waits for a passkey of this node");
