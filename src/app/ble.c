@@ -9,7 +9,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 
-enum { STRANGERS_MAX = 10, STRANGERS_MS = 60000, NAME_BYTES = 2 * BLE_NAME_BYTES };
+enum { FIRST_MS = 5000, STRANGERS_MAX = 10, STRANGERS_MS = 60000, NAME_BYTES = 2 * BLE_NAME_BYTES };
 
 struct known {                                 /* a device that is a node */
 	char device[DEVICE_ID_BYTES];          /* key of hh */
@@ -21,6 +21,7 @@ struct known {                                 /* a device that is a node */
 struct gateway_ble {
 	struct gateway *g;
 	struct known *devices, *nodes;
+	struct loop_timer *first;              /* until the first word on how Bluetooth does */
 	unsigned n_strangers;
 	struct mono strangers_since;
 };
@@ -145,10 +146,19 @@ static void on_health(void *ctx, enum ble_health h)
 {
 	struct gateway_ble *s = ctx;
 
+	loop_timer_set(s->first, -1);
 	log_fields(EV_BLE_HEALTH, h == BLE_READY ? LOG_NOTICE : LOG_WARNING, ({ "GW_STATE", ble_health_text(h) }), "Bluetooth: %s", ble_health_text(h));
 	for (size_t i = 0; i < HOOKS; i++)
 		if (hooks[i]->health)
 			hooks[i]->health(s->g, h);
+}
+
+/* It never changed since the start: what is missing is said once. */
+static void on_first(void *ctx)
+{
+	struct gateway_ble *s = ctx;
+
+	on_health(s, ble_health(s->g->ble));
 }
 
 static void on_node(void *ctx, const struct ble_node *n)
@@ -233,6 +243,8 @@ int gateway_ble_start(struct gateway *g, struct buf *error)
 	g->ble_side->g = g;
 	for (const struct device *d = devices_next(g->devices, NULL); d; d = devices_next(g->devices, d->id))
 		gateway_ble_device(g, d);
+	g->ble_side->first = loop_timer_new(g->loop, on_first, g->ble_side);
+	loop_timer_set(g->ble_side->first, FIRST_MS);
 	g->ble = ble_new(g->loop, NULL, &s, &ops, g->ble_side);
 	return 0;
 }
@@ -246,6 +258,7 @@ void gateway_ble_stop(struct gateway *g)
 		return;
 	HASH_ITER(hh, g->ble_side->devices, k, tmp)
 		known_drop(g->ble_side, k);
+	loop_timer_free(g->ble_side->first);
 	free(g->ble_side);
 	g->ble_side = NULL;
 }

@@ -15,6 +15,14 @@ static int on_address(void *ctx, const char *device, struct udp_address *ret)
 	return udp_address_parse(span_str(d->address), SMP_PORT, ret);
 }
 
+/* Radios on the way make messages smaller. */
+static uint32_t on_message_bytes(void *ctx, const struct udp_address *to)
+{
+	struct gateway *g = ctx;
+
+	return gateway_lowpan_message_bytes(g, to, g->config->smp.message_bytes);
+}
+
 static int on_node(void *ctx, const char *device, char ret[static BLE_ID_BYTES])
 {
 	const struct device *d = devices_get(((struct gateway *)ctx)->devices, device);
@@ -59,7 +67,8 @@ static int ble_start(struct gateway *g)
 int gateway_smp_start(struct gateway *g)
 {
 	g->smp_lock = smp_lock_new();
-	int r = smp_udp_open(&(struct smp_udp_config){ .smp = driver_config(g), .address = on_address, .address_ctx = g }, &g->smp_udp);
+	int r = smp_udp_open(&(struct smp_udp_config){ .smp = driver_config(g), .address = on_address,
+						       .message_bytes = on_message_bytes, .address_ctx = g }, &g->smp_udp);
 
 	if (r == 0)
 		job_run_add_driver(rollout_run_jobs(g->rollout), g->smp_udp);

@@ -149,7 +149,7 @@ static void on_stream(void *ctx, int error, size_t chunk_max)
 	}
 	s->chunk_max = chunk_max;
 	s->is_up = true;
-	smp_target_up(s->target, (uint32_t)chunk_max);
+	smp_target_up(s->target, 0, (uint32_t)chunk_max);
 }
 
 static bool on_message(void *ctx, struct span message)

@@ -53,8 +53,8 @@ struct smp_carrier_ops {
 const char *smp_target_device(const struct smp_target *t);
 
 /* What a carrier tells. It may be asked to send from inside, and is not closed from inside. */
-/* whole_bytes: longest message that goes in one piece; 0 = all do. */
-void smp_target_up(struct smp_target *t, uint32_t whole_bytes);
+/* most_bytes: longest message for this link, within the settings; whole_bytes: that goes in one piece. 0: as set; all do. */
+void smp_target_up(struct smp_target *t, uint32_t most_bytes, uint32_t whole_bytes);
 /* Not reached, or lost; the carrier is closed later. -ENOENT, -ETIMEDOUT, -ENOTCONN: not in reach, it waits until it is; -EAGAIN: go on at
  * once; -EBUSY: somebody else talks to it; -EACCES, -EPROTONOSUPPORT: it cannot be, why says what is wrong; all else: lost, again soon. */
 void smp_target_down(struct smp_target *t, int error, const char *why);

@@ -50,7 +50,7 @@ struct smp_target {                            /* the order of one device */
 	bool is_locked;                        /* the device */
 	void *carrier;
 	bool is_open, is_up, is_fresh, was_fresh;      /* the carrier; the next one is to look at the node afresh; that was tried */
-	uint32_t whole_bytes;
+	uint32_t most_bytes, whole_bytes;
 	int down_error;                        /* it went down: to be seen to in the next turn */
 	char down_why[SMP_UPLOAD_REASON_BYTES];
 	unsigned n_lost;                       /* links, without progress */

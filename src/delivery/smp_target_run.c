@@ -104,6 +104,8 @@ static void machine_new(struct smp_target *t)
 	struct smp_upload_image img = { .bytes = t->reader.bytes, .sha = t->image.digest, .n_hash = t->looked.trailer.n_hash };
 	struct smp_upload_ops ops = { .send = on_send, .read = on_read, .event = on_event, .ctx = t };
 
+	if (t->most_bytes && t->most_bytes < c.message_bytes)
+		c.message_bytes = t->most_bytes;
 	memcpy(img.hash, t->looked.trailer.hash, t->looked.trailer.n_hash);
 	(void)mcuboot_version_text(&t->looked.header.version, img.version); /* in place */
 	t->upload = smp_upload_new(&c, &img, &ops);
@@ -246,9 +248,10 @@ void smp_target_was_down(struct smp_target *t)
 
 /* ---- what the carrier tells ---- */
 
-void smp_target_up(struct smp_target *t, uint32_t whole_bytes)
+void smp_target_up(struct smp_target *t, uint32_t most_bytes, uint32_t whole_bytes)
 {
 	t->is_up = true;
+	t->most_bytes = most_bytes;
 	t->whole_bytes = whole_bytes;
 	if (!t->has_report)
 		loop_timer_set(t->timer, 0);

@@ -58,7 +58,7 @@ static int on_open(void *ctx, struct smp_target *t, const char *node, bool is_fr
 		return -ENOTCONN;              /* no route to it now */
 	}
 	*ret = s;
-	smp_target_up(t, 0);
+	smp_target_up(t, p->c.message_bytes ? p->c.message_bytes(p->c.address_ctx, &a) : 0, 0);
 	return 0;
 }
 

@@ -9,6 +9,7 @@ struct smp_udp_config {
 	struct smp_driver_config smp;
 	/* Where the device is: 0; -EDESTADDRREQ: nobody said; -EINVAL: not an address; -ENODEV: its interface is not there. */
 	int (*address)(void *ctx, const char *device, struct udp_address *ret);
+	uint32_t (*message_bytes)(void *ctx, const struct udp_address *to);    /* longest that suits the way there; 0 or NULL: as set */
 	void *address_ctx;
 };
 
