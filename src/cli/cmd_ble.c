@@ -3,6 +3,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "cli/api.h"
 
 enum { PAIRING_S = 120, DIGITS_MAX = 32 };
@@ -77,11 +78,14 @@ static bool follow_one(const struct cli *cli, const char *id, const struct json_
 		return true;
 	}
 	if (strcmp(state, "failed") == 0) {
-		f->result = cli_error("%s", why ? why : "it failed");
+		_cleanup_buf_ struct buf b = { 0 };
+
+		text_add_escaped(&b, span_str(why ? why : "it failed"), 1024);
+		f->result = cli_error("%s", buf_str(&b));
 		return true;
 	}
 	if (passkey && !f->was_shown) {
-		(void)printf("type %s at the node\n", passkey);
+		(void)printf("type %.6s at the node\n", strspn(passkey, "0123456789") == strlen(passkey) ? passkey : "?");
 		(void)fflush(stdout); /* for who waits for it */
 		f->was_shown = true;
 	}

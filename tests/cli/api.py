@@ -14,6 +14,7 @@ import urllib.parse
 
 CTL = os.path.abspath(sys.argv[1])
 failures = []
+ble_steps = []                                 # what "pairing" of a node says, one look each
 asked = []                                     # (method, path, query, headers, body)
 ID = "c4f75b96062a7229e9031733f402e099ab42bed94263a1c26779b128480eb2cf"
 
@@ -58,6 +59,14 @@ def answer(method, path, query):
         return 200, {"allowed": False, "blocks": [{"rule": "SU-15", "text": "wrong class", "is_wait": False}]}
     if path == "reload":
         return (422, {"detail": "dormouse.toml:3: x: no such key"}) if os.path.exists("sick") else (200, {"ok": True, "changes": "log.level: info -> debug\n"})
+    if path == "ble/nodes":
+        return 200, {"items": [{"id": "ble-c00000000001", "address": "C0:00:00:00:00:01", "address_type": "random", "name": "lamp\x1b", "device": "hall",
+                                "adapter": "hci0", "rssi": -44, "is_connected": True, "is_busy": False, "is_bonded": False, "heard_s": 65}],
+                     "total": 1, "next": None}
+    if path == "ble/adapters":
+        return 503, {"detail": "Bluetooth LE is off: ble.enabled in the configuration"}
+    if path.startswith("ble/nodes/") and method == "GET":
+        return 200, {"id": path, "pairing": ble_steps.pop(0) if ble_steps else {"state": "done"}}
     if path == "empty":
         return 500, None
     return 200, {"ok": True, "id": path, "list": [1, {"a": "b"}]}
@@ -211,6 +220,27 @@ def shows():
     ctl("jobs", "show", "j1")
 
 
+def ble():
+    out = ctl("ble")
+    check("nodes", re.search(r"ble-c00000000001\s+C0:00:00:00:00:01\s+random\s+lamp\S*\s+hall\s+hci0\s+-44", out) and "\x1b" not in out, repr(out))
+    check("off, and what to do", "ble.enabled" in ctl("ble", "adapters", want=1))
+    ctl("ble", "show", "ble-c00000000001")
+    check("show", calls() == [("GET", "ble/nodes/ble-c00000000001")])
+    going = {"what": "pair", "state": "going", "is_passkey_wanted": False, "passkey": None}
+    ble_steps[:] = [going, {**going, "passkey": "004711"}, {**going, "passkey": "004711"}, {"state": "done"}]
+    out = ctl("ble", "pair", "C0:00:00:00:00:01")
+    check("what to type is shown, once", out.splitlines() == ["type 004711 at the node", "paired"], out)
+    check("pair", calls()[0] == ("POST", "ble/nodes/C0:00:00:00:00:01/pair") and len(calls()) == 5, asked)
+    ble_steps[:] = [{**going, "is_passkey_wanted": True}] * 2 + [{"state": "failed", "why": "Authentication \x1bFailed"}]
+    out = ctl("ble", "pair", "x", want=1)
+    check("digits are asked for, the failure is told", out.count("dormousectl ble passkey x DIGITS") == 1 and "Authentication" in out and "\x1b" not in out, repr(out))
+    ctl("ble", "passkey", "x", "000042")
+    check("passkey", calls() == [("POST", "ble/nodes/x/passkey")] and json.loads(asked[0][4]) == {"passkey": "000042"}, asked)
+    check("unpair", "forgotten" in ctl("ble", "unpair", "x") and calls()[0] == ("DELETE", "ble/nodes/x/bond"), asked)
+    for wrong in (["ble", "pair"], ["ble", "passkey", "x"], ["ble", "frobnicate"], ["ble", "adapters", "x"]):
+        check("usage", "usage:" in ctl(*wrong, want=2) and not asked, asked)
+
+
 def events():
     out = ctl("events", "-f", "-n", "5", "--kind", "job-state")
     check("events", out.count("job-state") == 3 and "\x1b" not in out, repr(out))
@@ -284,6 +314,7 @@ with tempfile.TemporaryDirectory() as d:
     tables()
     actions()
     shows()
+    ble()
     events()
     trouble(tcp.server_address[1])
     completion()
