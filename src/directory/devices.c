@@ -17,6 +17,7 @@ enum {
 	SEEN_SAVE_MS = 10 * 60 * 1000,         /* last_seen alone is written so often */
 	SWEEP_MS = 60 * 1000, STALE_MS = 24 * 3600 * 1000,     /* devices that were only seen, and not for a day, make room */
 	LOG_MS = 60 * 1000,
+	UNSAVED_MAX = 4096, UNSAVED_BATCH = 16, UNSAVED_RETRY_MS = 10 * 1000,
 };
 
 struct entry {
@@ -33,6 +34,8 @@ struct devices {
 	struct credentials *credentials;
 	size_t n_seen;
 	struct wall swept_at, full_at;
+	struct unsaved *unsaved;
+	size_t n_unsaved;
 	size_t n_commits;
 	bool is_closed;
 };
@@ -41,12 +44,25 @@ struct devices {
 
 enum commit_kind { COMMIT_QUIET, COMMIT_CHANGED, COMMIT_REMOVED };
 
+struct key {                                   /* of a credential's row */
+	char identity[DEVICE_IDENTITY_BYTES];  /* "" = none */
+	enum credential_kind kind;
+};
+
 struct commit {
 	struct devices *ds;
 	enum commit_kind kind;
 	db_done_fn *done;
 	void *ctx;
 	char id[DEVICE_ID_BYTES];
+	struct key key;
+};
+
+/* A row that could not be written or deleted. A device that is there is not one: it knows itself, and is written when it is heard. */
+struct unsaved {
+	struct unsaved *next;
+	char id[DEVICE_ID_BYTES];              /* of a device that was removed; "" = none */
+	struct key key;
 };
 
 static struct entry *find(const struct devices *ds, const char *id)
@@ -68,6 +84,27 @@ static void tell(struct devices *ds, enum commit_kind kind, const char *id)
 		ds->c.removed(ds->c.ctx, id);
 }
 
+static bool same_row(const struct unsaved *u, const struct commit *c)
+{
+	return strcmp(u->id, c->key.identity[0] ? "" : c->id) == 0 && strcmp(u->key.identity, c->key.identity) == 0 && u->key.kind == c->key.kind;
+}
+
+static void unsaved_add(struct devices *ds, const struct commit *c)
+{
+	for (const struct unsaved *u = ds->unsaved; u; u = u->next)
+		if (same_row(u, c))
+			return;
+	if (ds->n_unsaved == UNSAVED_MAX)
+		return;
+	struct unsaved *n = NEW(struct unsaved);
+	if (!c->key.identity[0])
+		memcpy(n->id, c->id, sizeof(n->id));
+	n->key = c->key;
+	n->next = ds->unsaved;
+	ds->unsaved = n;
+	ds->n_unsaved++;
+}
+
 static void commit_done(void *ctx, int error)
 {
 	struct commit *c = ctx;
@@ -78,11 +115,13 @@ static void commit_done(void *ctx, int error)
 	ds->n_commits--;
 	if (e)
 		e->is_unsaved = error < 0;
+	if (!ds->is_closed && error < 0 && (c->key.identity[0] || (c->kind == COMMIT_REMOVED && !e)))
+		unsaved_add(ds, c);
 	if (!ds->is_closed && error >= 0)
 		tell(ds, c->kind, c->id);
 	if (c->done)
 		c->done(c->ctx, error);
-	else if (error < 0 && is_news)
+	else if (error < 0 && is_news && c->id[0])
 		log_fields(EV_STORE_FAILED, LOG_ERR, ({ "GW_DEVICE", c->id }), "device %s: not saved: %s", c->id, strerror(-error));
 	free(c);
 	if (ds->is_closed && !ds->n_commits)
@@ -99,6 +138,13 @@ static struct commit *commit_new(struct devices *ds, const char *id, enum commit
 	return c;
 }
 
+static struct commit *commit_key(struct commit *c, const char *identity, enum credential_kind kind)
+{
+	(void)text_copy(c->key.identity, sizeof(c->key.identity), span_str(identity)); /* same size */
+	c->key.kind = kind;
+	return c;
+}
+
 static void save(struct devices *ds, struct entry *e, enum commit_kind kind, db_done_fn *done, void *ctx)
 {
 	e->saved_at = e->d.last_seen;
@@ -106,6 +152,36 @@ static void save(struct devices *ds, struct entry *e, enum commit_kind kind, db_
 		device_store_put(ds->c.db, &e->d, commit_done, commit_new(ds, e->d.id, kind, done, ctx));
 	else
 		tell(ds, kind, e->d.id);
+}
+
+static void unsaved_save(struct devices *ds, const struct unsaved *u)
+{
+	const struct credential *c = u->id[0] ? NULL : credentials_get(ds->credentials, span_str(u->key.identity), u->key.kind);
+
+	if (u->id[0] && !find(ds, u->id))
+		device_store_delete(ds->c.db, u->id, commit_done, commit_new(ds, u->id, COMMIT_REMOVED, NULL, NULL));
+	else if (!u->id[0] && !c)
+		credential_store_delete(ds->c.db, u->key.identity, u->key.kind, commit_done,
+					commit_key(commit_new(ds, "", COMMIT_QUIET, NULL, NULL), u->key.identity, u->key.kind));
+	else if (c && !credentials_is_static(c))
+		credential_store_put(ds->c.db, c, commit_done,
+				     commit_key(commit_new(ds, "", COMMIT_QUIET, NULL, NULL), u->key.identity, u->key.kind));
+}
+
+int64_t devices_save_again(struct devices *ds)
+{
+	if (!ds->unsaved)
+		return -1;
+	db_begin(ds->c.db);
+	for (int i = 0; i < UNSAVED_BATCH && ds->unsaved; i++) { /* the disk may still be full */
+		struct unsaved *u = ds->unsaved;
+		ds->unsaved = u->next;
+		ds->n_unsaved--;
+		unsaved_save(ds, u);
+		free(u);
+	}
+	db_end(ds->c.db);
+	return UNSAVED_RETRY_MS;
 }
 
 /* ---- the map ---- */
@@ -212,6 +288,10 @@ struct devices *devices_close(struct devices *ds)
 		free(e);
 	}
 	ds->credentials = credentials_free(ds->credentials);
+	for (struct unsaved *u = ds->unsaved; u; u = ds->unsaved) {
+		ds->unsaved = u->next;
+		free(u);
+	}
 	ds->is_closed = true;
 	if (!ds->n_commits)
 		free(ds);
@@ -597,7 +677,8 @@ int devices_remove(struct devices *ds, const char *id, db_done_fn *done, void *c
 		if (c->kind == CREDENTIAL_PSK)
 			forget(ds, c->identity);
 		if (ds->c.db)
-			credential_store_delete(ds->c.db, c->identity, c->kind, NULL, NULL);
+			credential_store_delete(ds->c.db, c->identity, c->kind, commit_done,
+						commit_key(commit_new(ds, "", COMMIT_QUIET, NULL, NULL), c->identity, c->kind));
 		credentials_remove(ds->credentials, c);
 	}
 	forget(ds, e->d.identity);
@@ -625,7 +706,8 @@ int devices_credential_put(struct devices *ds, const struct credential *c, db_do
 	credentials_put(ds->credentials, c, false);
 	if (ds->c.db) /* a device may have waited for its MAC key */
 		credential_store_put(ds->c.db, c, commit_done,
-				     commit_new(ds, c->kind == CREDENTIAL_MAC ? c->identity : "", COMMIT_CHANGED, done, ctx));
+				     commit_key(commit_new(ds, c->kind == CREDENTIAL_MAC ? c->identity : "", COMMIT_CHANGED, done, ctx),
+						c->identity, c->kind));
 	if (c->kind == CREDENTIAL_PSK)
 		forget(ds, c->identity);
 	return 0;
@@ -640,7 +722,8 @@ int devices_credential_remove(struct devices *ds, const char *identity, enum cre
 	if (credentials_is_static(c))
 		return -EPERM;
 	if (ds->c.db)
-		credential_store_delete(ds->c.db, identity, kind, commit_done, commit_new(ds, "", COMMIT_QUIET, done, ctx));
+		credential_store_delete(ds->c.db, identity, kind, commit_done,
+					commit_key(commit_new(ds, "", COMMIT_QUIET, done, ctx), identity, kind));
 	if (kind == CREDENTIAL_PSK)
 		forget(ds, identity);
 	credentials_remove(ds->credentials, c);

@@ -107,5 +107,9 @@ unsigned devices_roles(const struct devices *ds, const char *identity);        /
  * refused. error gets a line each; then nothing was changed. -EINVAL or -errno. */
 int devices_read_credentials(struct devices *ds, const char *file, struct buf *error);
 
+/* What the disk would not take, again: rows of what was removed, which would rise at the next start, and credentials. A few at a
+ * time; returns ms until it wants to be called again, or -1 when nothing waits. */
+int64_t devices_save_again(struct devices *ds);
+
 /* "node1" for itself where it is a valid id; otherwise made readable and told apart by a digest. */
 void device_id_of_endpoint(struct span endpoint, struct span sector, char ret[static DEVICE_ID_BYTES]);

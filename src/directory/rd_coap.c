@@ -14,7 +14,7 @@
 enum {
 	LOG_MS = 1000, FULL_LOG_MS = 60 * 1000,
 	BUSY_MAX_AGE_S = 60, DISK_MAX_AGE_S = 10, DEFER_MAX_AGE_S = 1,
-	EXPIRE_IDLE_MS = 3600 * 1000,
+	EXPIRE_IDLE_MS = 60 * 1000,            /* also what the disk would not take is tried again then */
 	SCOPE_LOOPBACK = UINT32_MAX,
 };
 
@@ -428,8 +428,10 @@ static void on_expire(void *ctx)
 {
 	struct rd_coap *rd = ctx;
 	struct registry_time now = rd_now(rd);
-	int64_t wait_ms = registry_expire(rd->c.registry, now);
+	int64_t wait_ms = registry_expire(rd->c.registry, now), again_ms = devices_save_again(rd->c.devices);
 
+	if (again_ms >= 0 && (wait_ms < 0 || wait_ms > again_ms))
+		wait_ms = again_ms;
 	if (wait_ms < 0 || wait_ms > EXPIRE_IDLE_MS)
 		wait_ms = EXPIRE_IDLE_MS;
 	rd->expire_at = mono_add_ms(now.mono, wait_ms);

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "../disk_full.h"
 #include "../scratch.h"
 
 #define UUID_A "2f1b8cf0-8ed2-5a2e-8f44-0c9d0d0b3a01"
@@ -534,6 +535,59 @@ static void reopen(struct world *w)
 	assert_int_equal(devices_open(&w->config, &w->ds), 0);
 }
 
+static void what_was_removed_on_a_full_disk_does_not_come_back(void **state)
+{
+	struct world *w = *state;
+	struct credential mac = { .identity = "dev-a", .kind = CREDENTIAL_MAC, .n_secret = 16 };
+	uint8_t key[64];
+
+	enrol(w, "dev-a", "");
+	enrol(w, "dev-b", "");
+	give_psk(w, "psk-a", "dev-a", ROLE_DEVICE);
+	give_psk(w, "psk-b", "dev-b", ROLE_DEVICE);
+	assert_int_equal(devices_credential_put(w->ds, &mac, NULL, NULL), 0);
+	db_flush(w->config.db);
+	assert_int_equal(devices_save_again(w->ds), -1);
+	disk_full(true);
+	assert_int_equal(devices_remove(w->ds, "dev-a", on_done, w), 0);
+	assert_int_equal(devices_credential_remove(w->ds, "psk-b", CREDENTIAL_PSK, NULL, NULL), 0);
+	give_psk(w, "psk-c", "dev-b", ROLE_DEVICE);
+	db_flush(w->config.db);
+	assert_true(w->error < 0);
+	assert_int_equal(w->n_removed, 0); /* nobody is told what may not last */
+	assert_true(devices_save_again(w->ds) > 0); /* still full */
+	db_flush(w->config.db);
+	disk_full(false);
+	assert_true(devices_save_again(w->ds) > 0);
+	db_flush(w->config.db);
+	assert_int_equal(devices_save_again(w->ds), -1);
+	assert_int_equal(w->n_removed, 1);
+	reopen(w);
+	assert_null(devices_get(w->ds, "dev-a"));
+	assert_non_null(devices_get(w->ds, "dev-b"));
+	assert_int_equal(devices_psk(w->ds, SPAN_LIT("psk-a"), key, sizeof(key)), -ENOENT);
+	assert_int_equal(devices_psk(w->ds, SPAN_LIT("psk-b"), key, sizeof(key)), -ENOENT);
+	assert_int_equal(devices_psk(w->ds, SPAN_LIT("psk-c"), key, sizeof(key)), 16);
+	assert_int_equal(devices_mac_key(w->ds, "dev-a", key, sizeof(key)), -ENOENT);
+}
+
+static void a_device_that_came_again_after_a_failed_removal_stays(void **state)
+{
+	struct world *w = *state;
+
+	enrol(w, "dev-a", "psk-a");
+	db_flush(w->config.db);
+	disk_full(true);
+	assert_int_equal(devices_remove(w->ds, "dev-a", NULL, NULL), 0);
+	db_flush(w->config.db);
+	disk_full(false);
+	enrol(w, "dev-a", "psk-a");
+	assert_true(devices_save_again(w->ds) > 0);
+	db_flush(w->config.db);
+	reopen(w);
+	assert_string_equal(devices_get(w->ds, "dev-a")->identity, "psk-a");
+}
+
 static void devices_and_keys_survive_a_restart(void **state)
 {
 	struct world *w = *state;
@@ -639,6 +693,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(keys_are_found_rotated_and_removed, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_talks_is_heard_once_a_second, setup, teardown),
 		cmocka_unit_test_setup_teardown(devices_and_keys_survive_a_restart, disk_setup, disk_teardown),
+		cmocka_unit_test_setup_teardown(what_was_removed_on_a_full_disk_does_not_come_back, disk_setup, disk_teardown),
+		cmocka_unit_test_setup_teardown(a_device_that_came_again_after_a_failed_removal_stays, disk_setup, disk_teardown),
 		cmocka_unit_test_setup_teardown(peoples_keys_come_from_a_file, disk_setup, disk_teardown),
 	};
 

@@ -6,10 +6,8 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,6 +17,7 @@
 #include "base/tmpfile.h"
 #include "intake/intake.h"
 #include "trust/sign.h"
+#include "../disk_full.h"
 #include "../scratch.h"
 #include "../until.h"
 
@@ -404,23 +403,6 @@ static void rubbish_is_rejected_with_a_reason(void **state)
 	drop(f, "a.suit", SPAN_LIT("this is not an envelope"));
 	run_until(f, has_rejected);
 	assert_true(rejected(f)->reason[0]);
-}
-
-/* Writes fail with EFBIG, as if the disk were full. */
-static void disk_full(bool is_full)
-{
-	static struct rlimit before;
-	struct rlimit l;
-
-	signal(SIGXFSZ, SIG_IGN);
-	if (is_full) {
-		assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
-		l = before;
-		l.rlim_cur = 0;
-		assert_int_equal(setrlimit(RLIMIT_FSIZE, &l), 0);
-	} else {
-		assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
-	}
 }
 
 static void set_result(void *ctx, int error)

@@ -5,10 +5,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,6 +14,7 @@
 #include "base/text.h"
 #include "delivery/multicast.h"
 #include "rollout/rollout_run.h"
+#include "../disk_full.h"
 #include "../scratch.h"
 #include "../until.h"
 
@@ -390,23 +389,6 @@ static void a_damaged_image_is_never_offered(void **state)
 	rollout_run_begin(f->run);
 	run_until(f, image_dropped);
 	assert_int_equal(f->n_started, 0);
-}
-
-/* Writes fail with EFBIG, as if the disk were full. */
-static void disk_full(bool is_full)
-{
-	static struct rlimit before;
-	struct rlimit l;
-
-	signal(SIGXFSZ, SIG_IGN);
-	if (is_full) {
-		assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
-		l = before;
-		l.rlim_cur = 0;
-		assert_int_equal(setrlimit(RLIMIT_FSIZE, &l), 0);
-	} else {
-		assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
-	}
 }
 
 static void a_recall_withdraws_even_when_the_disk_is_full_and_is_stored_later(void **state)
