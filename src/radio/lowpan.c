@@ -327,6 +327,8 @@ bool lowpan_next(const struct lowpan *p, const char *after, struct lowpan_view *
 	const struct interface *i, *tmp;
 	const char *best = NULL;
 
+	if (!p)
+		return false;
 	HASH_ITER(hh, p->interfaces, i, tmp)
 		if (i->kind != LOWPAN_OTHER)
 			keep_least(i->l.name, after, &best);

@@ -70,7 +70,7 @@ struct lowpan *lowpan_new(struct loop *l, const struct lowpan_ops *ops, void *ct
 struct lowpan *lowpan_free(struct lowpan *p);  /* what was made stays as it is */
 void lowpan_set(struct lowpan *p, const struct lowpan_settings *s, size_t n);  /* at start, after a reload */
 
-/* Radios: every interface of a kind, and every configured one, in order of name. NULL after = first; false = no more. */
+/* Radios: every interface of a kind, and every configured one, in order of name. NULL after = first; false = no more. p may be NULL. */
 bool lowpan_next(const struct lowpan *p, const char *after, struct lowpan_view *ret);
 /* Neighbours of one: as many as there are, of which the first max are in ret. */
 size_t lowpan_neighbours(const struct lowpan *p, const char *name, struct lowpan_neighbour_view *ret, size_t max);

@@ -145,6 +145,25 @@ static void jobs_block_by_their_state(void **state)
 	only_block(&x, NULL);
 }
 
+/* What has begun goes on, slowly; what has not waits. */
+static void a_radio_without_airtime_lets_new_jobs_wait(void **state)
+{
+	struct facts x = good();
+
+	(void)state;
+	x.f.radio_over = "lowpan0";
+	x.f.radio_wait_s = 90;
+	const struct selection_block *b = only_block(&x, "airtime");
+	assert_true(b->is_wait);
+	assert_non_null(strstr(b->text, "lowpan0"));
+	assert_non_null(strstr(b->text, "90 s"));
+	x.f.job = &x.job;
+	x.job.state = JOB_QUEUED;
+	only_block(&x, "airtime");
+	x.job.state = JOB_TRANSFERRING;
+	only_block(&x, NULL);
+}
+
 static void several_blocks_are_all_named(void **state)
 {
 	struct facts x = good();
@@ -169,6 +188,7 @@ int main(void)
 		cmocka_unit_test(each_fact_alone_blocks_and_says_so),
 		cmocka_unit_test(what_is_not_newer_is_not_offered),
 		cmocka_unit_test(jobs_block_by_their_state),
+		cmocka_unit_test(a_radio_without_airtime_lets_new_jobs_wait),
 		cmocka_unit_test(several_blocks_are_all_named),
 	};
 	return cmocka_run_group_tests_name("rollout/selection", tests, NULL, NULL);
