@@ -1,7 +1,10 @@
 """Updates over Bluetooth LE: BlueZ and the kernel's stack at both ends, nodes that are not ours, and what goes wrong in the middle.
 The gateway is a user without privileges. The tests share one field and go in order. BLZ-2, BLZ-5 to BLZ-7, BLZ-11 to BLZ-13, SMP-7,
 SMP-8, SMP-15, NDFU-2 to NDFU-4."""
+import json
 import os
+import select
+import subprocess
 import time
 
 import pytest
@@ -34,8 +37,6 @@ def field(request):
         f.start_gateway({"ble": {"links": 2}})
         for node in (f.meter, f.slow, f.crash):
             f.enrol(node, "smp-ble")
-        for node in (f.tag, f.bulb, f.old):
-            f.enrol(node, "nordic-dfu")
         yield f
         if request.session.testsfailed:
             f.logs()
@@ -159,6 +160,94 @@ def test_three_nodes_on_two_links_in_turns(field):
     field.configure({"ble": {"turn_s": 300}})
 
 
+# ---- as resources
+
+BATTERY, FIRMWARE, SMP = "00002a19-0000-1000-8000-00805f9b34fb", "00002a26-0000-1000-8000-00805f9b34fb", "8d53dc1d-1db7-4cd3-868b-8a527460aa84"
+
+
+class Http:
+    """The tree of one node, as an administrator sees it by curl over the gateway's own socket."""
+
+    def __init__(self, f, node):
+        self.f, self.node = f, node
+        self.base = f"/hc/ble:/nodes/{node.id}"
+        self.services = {s["uuid_text"]: s["href"] for s in self.json(self.base + "/services")}
+        self.values = {c["uuid_text"]: c["href"] for href in self.services.values() for c in self.json(href + "/characteristics")}
+
+    def curl(self, *args, path):
+        return ["curl", "-sS", "--max-time", "60", "--unix-socket", self.f.gateway.sock, *args, "http://gateway" + path]
+
+    def json(self, path):
+        return json.loads(lib.run(*self.curl("-f", path=path)).stdout)
+
+    def get(self, uuid, accept="application/octet-stream"):
+        return lib.run(*self.curl("-w", " %{http_code}", "-H", "Accept: " + accept, path=self.values[uuid])).stdout
+
+    def put(self, uuid, value):
+        return lib.run(*self.curl("-w", "%{http_code}", "-o", "/dev/null", "-X", "PUT", "-H", "Content-Type: application/octet-stream", "-d", value,
+                                  path=self.values[uuid])).stdout
+
+    def coap(self, uuid):
+        return f"coap://127.0.0.1/ble/nodes/{self.node.id}/" + self.values[uuid].rsplit("/", 1)[1]
+
+
+def coap(*args):
+    """(out, error)"""
+    p = lib.run("coap-client-notls", "-B", "60", *args)
+    return p.stdout.strip(), p.stderr.strip()
+
+
+def test_nodes_in_range_are_listed(field):
+    """The gateway's own adapter alone; each node by its address, over CoAP, HTTP and the command line."""
+    def heard():
+        return {n["address"]: n for n in json.loads(coap("-A", "50", "coap://127.0.0.1/ble/nodes")[0])}
+    nodes = lib.wait_for(lambda: (lambda h: h if {n.address for n in field.nodes} <= set(h) else None)(heard()), "all are heard", 30, [field.gateway])
+    assert {n["adapter"] for n in nodes.values()} == {"hci0"} and nodes[field.meter.address]["name"] == "meter"
+    assert set(nodes) == {a["address"] for a in field.gateway.get("/hc/ble:/nodes")}
+    assert all(n.id in field.ctl("ble", "nodes") for n in field.nodes) and "hci0" in field.ctl("ble", "adapters")
+
+
+def test_values_are_read_and_written(field):
+    h = Http(field, field.meter)
+    version = field.meter.status()["version"]
+    assert h.get(FIRMWARE) == f"{version} 200" and h.get(BATTERY, "text/plain") == "100 200"
+    assert coap("-A", "0", h.coap(BATTERY))[0] == "100"
+    assert h.put(OWN % 1, "hello") == "204"
+    field.wait_status(field.meter, lambda s: s["note"] == b"hello".hex(), "the node has it")
+    assert h.get(OWN % 1) == "hello 200"
+    assert h.put(OWN % 1, "x" * 65) == "400"                     # the node says so
+    assert h.put(FIRMWARE, "1.0") == "405"
+    assert coap("-m", "put", "-e", "by a stranger", h.coap(OWN % 1))[1].startswith("4.01")
+    assert field.meter.status()["note"] == b"hello".hex()
+    # An update goes through the one door only.
+    assert SMP not in h.services and OWN % 0 in h.services
+
+
+def test_notifications_are_observed(field):
+    """By CoAP and as events of HTTP, at the same time, from one subscription."""
+    h = Http(field, field.meter)
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    observer = subprocess.Popen(["coap-client-notls", "-s", "60", "-A", "0", h.coap(BATTERY)], **options)
+    stream = subprocess.Popen(h.curl("-N", "-H", "Accept: text/event-stream", path=h.values[BATTERY]), **options)
+    seen = {observer: "", stream: ""}
+    try:
+        def read(value):
+            for p in seen:
+                while select.select([p.stdout], [], [], 0)[0]:
+                    seen[p] += os.read(p.stdout.fileno(), 4096).decode()
+            return seen[observer].endswith(value) and f'"text":"{value}"' in seen[stream]
+        for value in ("100", "57", "58", "12"):
+            if value != "100":
+                field.meter.tell("battery " + value)
+            lib.wait_for(lambda: read(value), f"{value} is told", 10, [field.gateway, field.meter])
+        assert seen[observer] == "100575812", seen
+    finally:
+        for p in seen:
+            p.kill()
+            p.communicate()
+        field.meter.tell("battery 100")
+
+
 # ---- Nordic
 
 class Dfu:
@@ -167,8 +256,9 @@ class Dfu:
 
     def __init__(self, f, node, make):
         Dfu.version += 1
+        f.enrol(node, "nordic-dfu")
         self.f, self.node, self.count = f, node, Counts(node)
-        self.firmware, self.version = lib.image_bytes(FIRMWARE_BYTES, Dfu.version), Dfu.version
+        self.firmware = lib.image_bytes(FIRMWARE_BYTES, Dfu.version)
         f.publish(node, make(self.firmware, Dfu.version))
 
     def check_done(self, seconds=120):
