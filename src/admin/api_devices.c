@@ -158,7 +158,7 @@ static bool take_words(struct api_call *c, struct device *d)
 	}
 	if (driver && !job_run_has_driver(rollout_run_jobs(c->admin->c.rollout), driver)) {
 		api_reply_problem(c, 400, "driver: there is no \"%.40s\" here; coap-pull is for nodes that ask, "
-				  "smp-udp for those that speak MCUmgr, smp-ble the same where Bluetooth is on", driver);
+				  "smp-udp for those that speak MCUmgr, smp-ble the same where Bluetooth is on, nordic-dfu for Nordic's bootloaders", driver);
 		return false;
 	}
 	return true;

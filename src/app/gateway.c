@@ -255,6 +255,8 @@ static int start_rollout(struct gateway *g, struct buf *error)
 	}
 	job_run_add_driver(rollout_run_jobs(g->rollout), g->coap_pull);
 	r = gateway_smp_start(g);
+	if (r == 0)
+		r = gateway_nordic_start(g);
 	if (r < 0)
 		return r;
 	return gateway_multicast_start(g, error);
@@ -264,6 +266,7 @@ static void stop_rollout(struct gateway *g)
 {
 	g->rollout = rollout_run_close(g->rollout);
 	gateway_multicast_stop(g); /* hands nothing over any more */
+	gateway_nordic_stop(g);
 	gateway_smp_stop(g);
 	if (g->coap_pull)
 		g->coap_pull = g->coap_pull->ops->close(g->coap_pull);

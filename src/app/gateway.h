@@ -60,6 +60,7 @@ struct gateway {
 	struct smp_lock *smp_lock;
 	struct delivery_driver *smp_udp;
 	struct delivery_driver *smp_ble;       /* NULL = off */
+	struct delivery_driver *nordic_dfu;
 	struct delivery_driver *multicast;     /* NULL = off */
 	struct multicast_members *multicast_members;
 	struct admin *admin;
@@ -121,6 +122,10 @@ extern const struct gateway_ble_hooks gateway_smp_ble_hooks;
 int gateway_smp_start(struct gateway *g);
 void gateway_smp_stop(struct gateway *g);
 void gateway_smp_reload(struct gateway *g);
+/* app/nordic.c: the driver nordic-dfu, and its permits. */
+int gateway_nordic_start(struct gateway *g);
+void gateway_nordic_stop(struct gateway *g);
+void gateway_nordic_reload(struct gateway *g);
 /* app/lowpan.c: IPv6 links of radios. They are watched before anybody listens. */
 int gateway_lowpan_start(struct gateway *g, struct buf *error);
 void gateway_lowpan_stop(struct gateway *g);

@@ -48,6 +48,7 @@ int gateway_reload(struct gateway *g, struct buf *text)
 	gateway_ble_reload(g);
 	gateway_ble_resources_reload(g);
 	gateway_smp_reload(g);
+	gateway_nordic_reload(g);
 	service_ready(g->service);
 	log_event(EV_RELOADED, LOG_NOTICE, "configuration read again, %zu keys changed%s%s", n, n ? ":\n" : "", n ? buf_str(text) : "");
 	return 0;

@@ -43,6 +43,7 @@
 	X(EV_BLE_LINK, "ble-link", "7f0a6f20c0d14d0e9a4e3b8f5f2b1062") \
 	X(EV_BLE_PAIRING, "ble-pairing", "7f0a6f20c0d14d0e9a4e3b8f5f2b1063") \
 	X(EV_RADIO_INTERFACE, "radio-interface", "7f0a6f20c0d14d0e9a4e3b8f5f2b1064") \
+	X(EV_PERMIT_USED, "permit-used", "7f0a6f20c0d14d0e9a4e3b8f5f2b1065") \
 	X(EV_AUTH_REFUSED, "access-refused", "7f0a6f20c0d14d0e9a4e3b8f5f2b1050") \
 	X(EV_LIMIT_REACHED, "limit-reached", "7f0a6f20c0d14d0e9a4e3b8f5f2b1051") \
 	X(EV_STORE_FAILED, "store-failed", "7f0a6f20c0d14d0e9a4e3b8f5f2b1052") \

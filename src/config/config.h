@@ -31,6 +31,13 @@ struct config_anchor {                         /* [[anchor]] */
 	char **crl_files;                      /* shipped by hand, for air-gapped sites */
 };
 
+enum config_permit_kind { CONFIG_PERMIT_LEGACY_DFU };
+
+struct config_permit {                         /* [[permit]]: an exception, for one device, for a time */
+	int kind;                              /* enum config_permit_kind */
+	char *device, *until, *reason;         /* until: RFC 3339 */
+};
+
 struct config_policy_row {                     /* [[policy]]: for a model; overrides the source's */
 	char *class_id;
 	int policy;
@@ -121,6 +128,8 @@ struct config {
 		char **closed_services;        /* UUIDs that the tree does not show */
 	} ble;
 
+	struct { uint32_t prn, answer_ms, restart_s; } nordic_dfu;
+
 	struct {
 		bool enabled;
 		uint32_t gather_s, lifetime_s;
@@ -132,6 +141,7 @@ struct config {
 	struct config_source *sources; size_t n_sources;
 	struct config_anchor *anchors; size_t n_anchors;
 	struct config_policy_row *policies; size_t n_policies;
+	struct config_permit *permits; size_t n_permits;
 	struct config_multicast_group *multicast_groups; size_t n_multicast_groups;
 	struct config_lowpan *lowpans; size_t n_lowpans;
 };

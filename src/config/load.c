@@ -301,6 +301,8 @@ struct config *config_free(struct config *c)
 	free(c->sources);
 	free(c->anchors);
 	free(c->policies);
+	free(c->permits);
+	free(c->lowpans);
 	free(c->multicast_groups);
 	free(c->file);
 	free(c);

@@ -3,7 +3,7 @@
 #include "base/text.h"
 
 enum { T_TOP, T_LOG, T_WORKER, T_COAP, T_DIRECTORY, T_HTTP, T_ADMIN, T_CACHE, T_REVOCATION, T_AUDIT, T_ROLLOUT, T_DELIVERY,
-       T_SMP, T_BLE, T_MULTICAST, T_SOURCE, T_ANCHOR, T_POLICY, T_GROUP, T_LOWPAN, T_COUNT };
+       T_SMP, T_BLE, T_NORDIC, T_MULTICAST, T_SOURCE, T_ANCHOR, T_POLICY, T_GROUP, T_LOWPAN, T_PERMIT, T_COUNT };
 
 #define ARRAY_(type_, list_, count_, max_) \
 	.element_bytes = sizeof(type_), .list_offset = offsetof(struct config, list_), \
@@ -35,10 +35,14 @@ const struct schema_table schema_tables[] = {
 		      ARRAY_(struct config_multicast_group, multicast_groups, n_multicast_groups, CONFIG_MULTICAST_GROUPS_MAX) },
 	[T_LOWPAN] = { .name = "lowpan", .line = "Radios below IPv6: 6LoWPAN and the like; one table an interface",
 		       ARRAY_(struct config_lowpan, lowpans, n_lowpans, CONFIG_LOWPANS_MAX) },
+	[T_NORDIC] = { .name = "nordic_dfu", .line = "Nodes with a bootloader of Nordic's, over Bluetooth LE (driver nordic-dfu)" },
+	[T_PERMIT] = { .name = "permit", .line = "Exceptions from what is refused otherwise; one table for each device and time",
+		       ARRAY_(struct config_permit, permits, n_permits, CONFIG_PERMITS_MAX) },
 };
 const size_t schema_n_tables = T_COUNT;
 
 static const char *const bool_words[] = { "false", "true", NULL };
+static const char *const permit_words[] = { [CONFIG_PERMIT_LEGACY_DFU] = "legacy-dfu", NULL };
 static const char *const level_words[] = { "error", "warning", "notice", "info", "debug", NULL };
 static const char *const durable_words[] = { [CONFIG_DURABLE_COMMIT] = "commit", [CONFIG_DURABLE_MEMORY] = "memory", NULL };
 static const char *const kind_words[] = { "https", "folder", NULL };
@@ -63,6 +67,7 @@ static const char *const lowpan_kind_words[] = { [CONFIG_LOWPAN_802154] = "802.1
 #define M_(field_) .table = T_MULTICAST, .key = #field_, .offset = offsetof(struct config, multicast.field_)
 #define G_(field_) .table = T_GROUP, .key = #field_, .offset = offsetof(struct config_multicast_group, field_)
 #define L_(field_) .table = T_LOWPAN, .key = #field_, .offset = offsetof(struct config_lowpan, field_)
+#define W_(field_) .table = T_PERMIT, .key = #field_, .offset = offsetof(struct config_permit, field_)
 #define STRING_(syntax_) .type = SCHEMA_STRING, .syntax = (syntax_)
 #define LIST_(syntax_) .type = SCHEMA_LIST, .syntax = (syntax_)
 #define BOOL_ .type = SCHEMA_BOOL, .words = bool_words
@@ -239,6 +244,13 @@ const struct schema_key schema_keys[] = {
 	{ B_(closed_services), LIST_(SYNTAX_UUID), .def = "",
 	  .line = "UUIDs of services that are not published; those for firmware updates never are" },
 
+	{ T_NORDIC, "prn", C_(nordic_dfu.prn), COUNT_(0, 1000), .def = "12",
+	  .line = "Packets between two receipts of the node; fewer for bootloaders that are overrun, 0: none" },
+	{ T_NORDIC, "answer_ms", C_(nordic_dfu.answer_ms), COUNT_(1000, 60000), .def = "10000",
+	  .line = "Milliseconds until a link to a bootloader that does not answer is given up and made anew" },
+	{ T_NORDIC, "restart_s", C_(nordic_dfu.restart_s), SECONDS_(5, 3600), .def = "120",
+	  .line = "How long a node may take to show up in its bootloader, and again as its application" },
+
 	{ M_(enabled), BOOL_, .def = "false", RESTART_,
 	  .line = "Deliver by multicast to the devices of a [[multicast_group]] when it costs less than one by one" },
 	{ M_(gather_s), SECONDS_(0, DAY), .def = "60", RESTART_,
@@ -398,6 +410,15 @@ const struct schema_key schema_keys[] = {
 	  .line = "Most of an hour, in thousandths, that the radio may send; 0: no limit" },
 	{ L_(peers), LIST_(SYNTAX_BLE_PEER), .def = "",
 	  .line = "ble with create: addresses of nodes, led by \"random \" when they are random ones" },
+
+	{ W_(kind), ENUM_(permit_words), .required = true, .def = "legacy-dfu", .example = "legacy-dfu",
+	  .line = "legacy-dfu: update by Nordic's Legacy DFU, which checks no signature" },
+	{ W_(device), STRING_(SYNTAX_NAME), .min = 1, .required = true, .def = "", .example = "tag-17",
+	  .line = "Id of the device" },
+	{ W_(until), STRING_(SYNTAX_TIME), .min = 1, .required = true, .def = "", .example = "2027-01-31T18:00:00Z",
+	  .line = "When the permit ends" },
+	{ W_(reason), STRING_(SYNTAX_ANY), .min = 1, .required = true, .def = "", .example = "replaced in spring; stands in a locked room",
+	  .line = "Why; it goes to the audit log when the permit is used" },
 };
 const size_t schema_n_keys = sizeof(schema_keys) / sizeof(*schema_keys);
 

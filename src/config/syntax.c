@@ -7,6 +7,7 @@
 #include <sys/un.h>
 
 #include "base/text.h"
+#include "base/time.h"
 
 enum { NAME_BYTES_MAX = 63, SHORT_NAME_BYTES_MAX = 31, HOST_BYTES_MAX = 253, ROUTE_BYTES_MAX = 128, URL_BYTES_MAX = 511 };
 
@@ -215,6 +216,13 @@ static bool is_ble_peer(struct span s)
 	return s.n == 17 && is_adapter(s);
 }
 
+static bool is_time(struct span s)
+{
+	struct wall at;
+
+	return s.n > 10 && s.p[10] == 'T' && wall_parse(s, &at) == 0; /* no bare seconds: nobody could check them by eye */
+}
+
 static bool is_word(const char *const *words, struct span s)
 {
 	for (; *words; words++)
@@ -242,6 +250,8 @@ const char *syntax_check(const struct schema_key *k, struct span s)
 		return is_prefix(s) ? NULL : "an IPv6 address with its prefix length, such as \"fd00:15:4::1/64\"";
 	case SYNTAX_BLE_PEER:
 		return is_ble_peer(s) ? NULL : "a Bluetooth address such as \"01:23:45:67:89:AB\" or \"random C1:23:45:67:89:AB\"";
+	case SYNTAX_TIME:
+		return is_time(s) ? NULL : "a time such as \"2027-01-31T18:00:00Z\"";
 	case SYNTAX_INTERFACE:
 		return s.n && s.n < IF_NAMESIZE && all_of(s, "._-@") ? NULL : "the name of a network interface, such as \"lowpan0\"";
 	case SYNTAX_GROUP_ADDRESS:

@@ -67,7 +67,7 @@ void nordic_target_park(struct nordic_target *t)
 	target_release(t);
 	t->stage = ND_PARKED;
 	t->since = mono_now();                 /* heard of anew, that is */
-	loop_timer_set(t->timer, ND_PARK_MS);
+	loop_timer_set(t->timer, nordic_pace_ms(t, ND_PARK_MS));
 }
 
 void nordic_target_todo(struct nordic_target *t, enum nd_todo what)
@@ -285,7 +285,7 @@ static void stage_parked(struct nordic_target *t)
 	if (!is_found(t))
 		return;
 	if (!nordic_find_heard(t) || t->drv->n_active >= NORDIC_DFU_ACTIVE_MAX) {
-		loop_timer_set(t->timer, ND_PARK_MS);
+		loop_timer_set(t->timer, nordic_pace_ms(t, ND_PARK_MS));
 		return;
 	}
 	t->has_place = true;

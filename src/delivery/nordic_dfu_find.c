@@ -161,7 +161,7 @@ void nordic_seek(struct nordic_target *t, enum nd_aim aim, bool is_fresh)
 	t->kind = ND_OTHER;
 	t->since = now;
 	t->deadline = mono_add_ms(now, (int64_t)t->drv->c.settings.restart_s * 1000);
-	loop_timer_set(t->timer, is_fresh ? ND_SETTLE_MS : ND_SEEK_MS);
+	loop_timer_set(t->timer, nordic_pace_ms(t, is_fresh ? ND_SETTLE_MS : ND_SEEK_MS));
 }
 
 void nordic_seek_again(struct nordic_target *t)
@@ -169,7 +169,7 @@ void nordic_seek_again(struct nordic_target *t)
 	nordic_link_close(t);
 	t->stage = ND_SEEK;
 	t->since = mono_now();
-	loop_timer_set(t->timer, ND_AGAIN_MS);
+	loop_timer_set(t->timer, nordic_pace_ms(t, ND_AGAIN_MS));
 }
 
 void nordic_seek_end(struct nordic_target *t)
@@ -186,7 +186,7 @@ void nordic_seek_step(struct nordic_target *t)
 	if (ble_health(t->drv->c.ble) != BLE_READY) {  /* that is not the node's fault */
 		t->since = now;
 		t->deadline = mono_add_ms(now, (int64_t)t->drv->c.settings.restart_s * 1000);
-		loop_timer_set(t->timer, ND_AGAIN_MS);
+		loop_timer_set(t->timer, nordic_pace_ms(t, ND_AGAIN_MS));
 		return;
 	}
 	if (!mono_before(now, t->deadline)) {
@@ -199,5 +199,5 @@ void nordic_seek_step(struct nordic_target *t)
 	if (n)
 		nordic_reach(t, n->id, t->is_fresh);
 	else
-		loop_timer_set(t->timer, ND_SEEK_MS);
+		loop_timer_set(t->timer, nordic_pace_ms(t, ND_SEEK_MS));
 }

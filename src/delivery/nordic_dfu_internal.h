@@ -14,7 +14,7 @@ enum { OBJECT5_INITIAL = 0, OBJECT5_OK = 1, OBJECT5_LOST = 4, OBJECT5_PACKAGE = 
 
 enum {
 	ND_AGAIN_MS = 2000, ND_SEEK_MS = 500, ND_PARK_MS = 5000, ND_REACH_S = 30, ND_STEP_MS = 15000, ND_SETTLE_MS = 1500,
-	ND_REVISION_BYTES = 64,
+	ND_REVISION_BYTES = 64, ND_RESTART_S = 120, ND_PACE_MS_MIN = 20,
 };
 
 enum nd_stage {
@@ -101,6 +101,14 @@ struct nordic_dfu {
 };
 
 extern const uint8_t nordic_service[BLE_UUID_BYTES], nordic_legacy_service[BLE_UUID_BYTES];
+
+/* Pauses are as for the default of restart_s; who gives nodes less time looks more often. */
+static inline int64_t nordic_pace_ms(const struct nordic_target *t, int64_t ms)
+{
+	int64_t shorter = ms * t->drv->c.settings.restart_s / ND_RESTART_S;
+
+	return shorter > ms ? ms : shorter < ND_PACE_MS_MIN ? ND_PACE_MS_MIN : shorter;
+}
 
 /* nordic_dfu.c */
 void nordic_target_todo(struct nordic_target *t, enum nd_todo what);

@@ -219,7 +219,7 @@ static void on_entry_value(void *ctx, struct span value)
 				     "the node does not go into its bootloader: it wants to be paired with first (result %u)" :
 				     "the node does not go into its bootloader (result %u)", result);
 	} else if (op == NORDIC_ENTER && t->is_entering) {
-		loop_timer_set(t->timer, ND_AGAIN_MS);         /* it restarts; if it does not hang up, we do */
+		loop_timer_set(t->timer, nordic_pace_ms(t, ND_AGAIN_MS));         /* it restarts; if it does not hang up, we do */
 	}
 }
 
@@ -258,7 +258,7 @@ static void on_written(void *ctx, int error, struct span value)
 		nordic_upload_written(t->upload, mono_now());
 		nordic_link_arm(t);
 	} else if (t->stage == ND_ENTER && t->way == ND_LEGACY) {
-		loop_timer_set(t->timer, ND_AGAIN_MS);
+		loop_timer_set(t->timer, nordic_pace_ms(t, ND_AGAIN_MS));
 	}
 }
 

@@ -77,6 +77,7 @@ static void every_table_is_read(void **state)
 		"[http]\nsocket_mode = 0o600\nlisten = ['unix:api.sock', '[::1]:80']\n"
 		"[[source]]\nname = 'a'\nkind = 'https'\nurl = 'https://h.example/x.suit'\npolicy = 'auto'\npoll_s = '1 h'\n"
 		"[[source]]\nname = 'b'\nkind = 'folder'\npath = 'drop/in'\n"
+		"[[permit]]\nkind = 'legacy-dfu'\ndevice = 'tag'\nuntil = '2027-01-31T18:00:00+01:00'\nreason = 'why'\n"
 		"[[anchor]]\nname = 'r'\nfile = './r.pem'\nvendor_ids = ['any']\nrevocation = 'grace'\ngrace_s = '3 days'\n"
 		"crl_files = ['/a.crl', 'b.crl']\n"
 		"[[policy]]\nclass_id = '1492af14-2569-5e48-bf42-9b2d51f2ab45'\npolicy = 'auto'\n");
@@ -109,6 +110,9 @@ static void every_table_is_read(void **state)
 	assert_string_equal(c->anchors[0].crl_files[1], "/etc/b.crl");
 	assert_int_equal(c->n_policies, 1);
 	assert_int_equal(c->policies[0].policy, CONFIG_AUTO);
+	assert_int_equal(c->n_permits, 1);
+	assert_string_equal(c->permits[0].device, "tag");
+	assert_string_equal(c->permits[0].reason, "why");
 }
 
 /* Each row: what is written, and a part of what is said of it. */
@@ -239,6 +243,13 @@ static const struct {
 	{ "[[anchor]]\nname='a'\nfile='/x'\nvendor_ids=['any']\nhosts=['https://h']", "anchor.hosts: \"https://h\"; a host name such as" },
 	{ "[[policy]]\nclass_id='1492af14-2569-5e48-bf42-9b2d51f2ab45'", "policy.policy: missing" },
 	{ "[[policy]]\nclass_id='x'\npolicy='auto'", "policy.class_id: \"x\"; a UUID" },
+	/* permits */
+	{ "[[permit]]\ndevice='a'\nuntil='2027-01-31T18:00:00Z'\nreason='x'", "permit.kind: missing" },
+	{ "[[permit]]\nkind='any'\ndevice='a'\nuntil='2027-01-31T18:00:00Z'\nreason='x'", "permit.kind: \"any\" is none of the words; \"legacy-dfu\"" },
+	{ "[[permit]]\nkind='legacy-dfu'\ndevice='a'\nuntil='2027-01-31T18:00:00Z'", "permit.reason: missing" },
+	{ "[[permit]]\nkind='legacy-dfu'\ndevice='a'\nuntil='tomorrow'\nreason='x'", "permit.until: \"tomorrow\"; a time such as" },
+	{ "[[permit]]\nkind='legacy-dfu'\ndevice='a'\nuntil='1800000000'\nreason='x'", "permit.until: \"1800000000\"; a time such as" },
+	{ "[[permit]]\nkind='legacy-dfu'\ndevice='a'\nuntil='2027-01-31T18:00:00'\nreason='x'", "a time such as" },
 	/* doors */
 	{ "[http]\ncert_file = '/c'", "d.toml:2: http.cert_file: a certificate without its key; http.key_file beside it" },
 	{ "[coap]\nkey_file = '/k'", "coap.key_file: a key without its certificate; coap.cert_file beside it" },
