@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/metric.h"
 #include "base/random.h"
 #include "radio/ble_state.h"
 
@@ -66,6 +67,7 @@ static void set_state(struct ble_connection *c, enum ble_connection_state s)
 {
 	c->call = bluez_cancel(c->call);
 	loop_timer_set(c->timer, -1);
+	metric_add(METRIC_BLE_LINKS, (s == CONNECTION_READY) - (c->state == CONNECTION_READY));
 	c->state = s;
 }
 
@@ -167,6 +169,7 @@ static void failed(struct ble_connection *c, int error, const char *why)
 	bool is_over = ++c->tries >= BLE_CONNECT_TRIES;
 	struct ble_link *k, *next;
 
+	metric_add(METRIC_BLE_CONNECT_FAILURES, 1);
 	set_state(c, CONNECTION_PAUSING);
 	c->last_error = error;
 	if (why != c->why)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/metric.h"
 #include "base/text.h"
 #include "radio/ble_state.h"
 
@@ -168,6 +169,7 @@ static void seen_free(struct ble_seen *s)
 	for (size_t i = 0; i < s->n_devices; i++)
 		s->devices[i]->node = NULL;
 	HASH_DEL(s->ble->nodes, s);
+	metric_add(METRIC_BLE_NODES, -1);
 	free(s);
 }
 
@@ -204,6 +206,7 @@ static struct ble_seen *seen_new(struct ble *b, const struct bluez_device *d)
 	s->node.seen_at = s->told_at = mono_add_ms(mono_now(), -BLE_HEARD_MS);
 	s->advertised_at = mono_add_ms(s->told_at, -BLE_HEARD_LATELY_MS);
 	HASH_ADD_KEYPTR(hh, b->nodes, s->node.address, BLE_ADDRESS_BYTES, s);
+	metric_add(METRIC_BLE_NODES, 1);
 	s->connection = ble_connection_of(b, d->address);
 	return s;
 }

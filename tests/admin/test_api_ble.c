@@ -9,6 +9,7 @@
 
 #include "../radio/fake_bluez.h"
 #include "../until.h"
+#include "base/metric.h"
 #include "place.h"
 
 #define LAMP "C0:00:00:00:00:01"
@@ -85,6 +86,8 @@ static int end(void **state)
 	struct place *p = *state;
 
 	ble_free(side.ble);
+	assert_int_equal(metric_get(METRIC_BLE_NODES), 0);
+	assert_int_equal(metric_get(METRIC_BLE_LINKS), 0);
 	fake_bluez_free(side.f);
 	place_close(p);
 	free(p);
@@ -170,6 +173,8 @@ static void a_node_shows_what_it_offers_once_it_was_connected(void **state)
 	place_assert_problem(place_ask(p, HTTP_GET, "ble/nodes/lamp", NULL, NULL), 404, "an id like");
 	assert_int_equal(place_ask(p, HTTP_POST, "ble/nodes/" LAMP "/pair", NULL, NULL)->status, 202);
 	until_it_says(p, "ble/nodes/" LAMP, "\"characteristics\":[{");
+	assert_int_equal(metric_get(METRIC_BLE_NODES), 3);
+	assert_int_equal(metric_get(METRIC_BLE_LINKS), 1);
 	assert_says(p, "\"uuid\":\"" SMP_SERVICE "\",\"is_primary\":true,\"characteristics\":[{\"handle\":");
 	assert_says(p, "\"uuid\":\"" SMP_CHARACTERISTIC "\",\"properties\":[\"write-without-response\",\"notify\"]}]}]");
 }
