@@ -8,7 +8,7 @@
 #include "io/loop.h"
 
 enum {
-	WORKER_THREADS_MAX = 16,
+	WORKER_THREADS_MAX = 32,
 	WORKER_QUEUE_MAX = 4096,               /* jobs submitted whose done has not run */
 };
 
