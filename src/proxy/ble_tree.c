@@ -314,6 +314,8 @@ static int ask_node(struct ble_tree *t, const struct ble_tree_request *req, cons
 	}
 	if (node->is_busy)
 		return done_now(res, COAP_503_UNAVAILABLE, TREE_BUSY_S, "the node is being updated");
+	if (ble_health(t->c.ble) != BLE_READY)
+		return done_now(res, COAP_504_TIMEOUT, -1, ble_health_text(ble_health(t->c.ble)));
 	if (t->n_calls >= BLE_TREE_WAITING_MAX || n->n_calls >= BLE_TREE_NODE_WAITING_MAX)
 		return done_now(res, COAP_503_UNAVAILABLE, TREE_FULL_S, "too many requests wait for nodes");
 	wait_for_link(n, req, a, done, ctx);

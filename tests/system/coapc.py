@@ -100,11 +100,11 @@ def request(uri, method="get", payload=None, ct=None, accept=None, block=None, p
 
 
 class Observer:
-    """coap-client that observes for a while; payloads come one a line."""
+    """coap-client that observes for a while; payloads come one a line. linger_s: so long it stays after its cancellation."""
 
-    def __init__(self, folder, uri, seconds=60, psk=None, name="observe", options=()):
+    def __init__(self, folder, uri, seconds=60, psk=None, name="observe", options=(), linger_s=0):
         self.out, self.log = os.path.join(folder, name + ".out"), os.path.join(folder, name + ".log")
-        args = arguments(uri, "get", None, None, None, None, psk, options, int(seconds), ["-s", str(int(seconds)), "-w", "-o", self.out])
+        args = arguments(uri, "get", None, None, None, None, psk, options, int(seconds + linger_s), ["-s", str(int(seconds)), "-w", "-o", self.out])
         with open(self.log, "wb") as log:
             self.proc = subprocess.Popen(args, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 

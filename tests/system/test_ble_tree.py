@@ -160,29 +160,35 @@ def test_plain_coap_is_closed_unless_opened(make_house):
 
 
 def test_observers_share_one_subscription(house):
-    """OB-8: coap-client twice, npm's coap and a curl that follows the event stream."""
+    """OB-8, OB-10: coap-client twice and a curl that follows the event stream."""
     h = house
     url = f"/ble/{h.path(h.level)}"
-    first = h.world.add(coapc.Observer(h.world.dir, h.daemon.coap + url, seconds=20 * lib.SLOW, name="first", options=[(17, "")]))
-    second = h.world.add(coapc.Observer(h.world.dir, h.daemon.coaps + url, seconds=20 * lib.SLOW, name="second", psk=VIEWER, options=[(17, "")]))
-    npm = h.world.add(coapc.Lines("timeout", "60", "node", coapc.script("ble.mjs"), "127.0.0.1", h.daemon.coap_port, f"/ble/{h.path(h.level)}"))
+    first = h.world.add(coapc.Observer(h.world.dir, h.daemon.coap + url, seconds=15 * lib.SLOW, linger_s=5, name="first", options=[(17, "")]))
+    second = h.world.add(coapc.Observer(h.world.dir, h.daemon.coaps + url, seconds=15 * lib.SLOW, linger_s=5, name="second", psk=VIEWER,
+                                        options=[(17, "")]))
     stream = h.world.add(coapc.Lines("curl", "-sSN", "-m", "60", "-H", "Accept: text/event-stream", f"http://{h.daemon.http}/hc/ble:/{h.path(h.level)}"))
     first.wait("50")
     second.wait("50")
-    npm.wait(lambda x: '"told":"50"' in x, "npm's coap observes", 30)
     stream.wait(lambda x: x.startswith("data:") and '"text":"50"' in x, "curl reads the stream")
-    assert json.loads(npm.lines[0])["nodes"][0]["href"] == f"/ble/nodes/{ID}" and json.loads(npm.lines[1]) == {"code": "2.05", "text": "50"}
     begun = h.bluez.calls(None, "AcquireNotify") + h.bluez.calls(None, "StartNotify")
     assert begun == 1 and h.bluez.notify(h.level, b"\x07")
     first.wait("7")
     second.wait("7")
-    npm.wait(lambda x: '"told":"7"' in x, "npm's coap is told", 30)
     stream.wait(lambda x: '"text":"7"' in x, "curl is told")
     stream.stop()
     assert h.bluez.has_subscriber(h.level)  # the others still look
-    first.proc.wait(60 * lib.SLOW)  # they cancel when their time is over
-    second.proc.wait(60 * lib.SLOW)
-    lib.wait_for(lambda: not h.bluez.has_subscriber(h.level), "the subscription ends with its last observer", 60)
+    first.proc.wait(60 * lib.SLOW)  # cancels when its time is over
+    second.proc.wait(60 * lib.SLOW)  # ends its session
+    lib.wait_for(lambda: not h.bluez.has_subscriber(h.level), "the subscription ends with its last observer", 20)
+
+
+def test_npm_coap_reads_and_observes(house):
+    h = house
+    npm = h.world.add(coapc.Lines("timeout", "60", "node", coapc.script("ble.mjs"), "127.0.0.1", h.daemon.coap_port, f"/ble/{h.path(h.level)}"))
+    npm.wait(lambda x: '"told":"50"' in x, "npm's coap observes", 30)
+    assert json.loads(npm.lines[0])["nodes"][0]["href"] == f"/ble/nodes/{ID}" and json.loads(npm.lines[1]) == {"code": "2.05", "text": "50"}
+    assert h.bluez.notify(h.level, b"\x07")
+    npm.wait(lambda x: '"told":"7"' in x, "npm's coap is told", 30)
 
 
 def test_what_only_notifies_can_be_observed(house):
@@ -204,7 +210,7 @@ def test_an_observation_outlives_a_lost_link_and_bluetoothd(house):
     stream.wait(lambda x: '"text":"8"' in x, "a value after the link")
     h.bluez.say("stop")
     lib.wait_for(lambda: h.web("")["health"] != "ready", "the daemon sees that bluetoothd went", 20)
-    assert h.coap(h.path(h.level)).code in ("4.04", "5.04")
+    assert h.coap(h.path(h.level)).code in ("4.04", "5.04") and h.curl(h.path(h.level))[0] in (404, 504)
     h.bluez.say("start")
     lib.wait_for(lambda: h.bluez.notify(h.level, b"\x09"), "it is subscribed to once more", 90)
     stream.wait(lambda x: '"text":"9"' in x, "a value after bluetoothd's restart")
@@ -228,6 +234,11 @@ def test_nodes_stand_in_the_directory(house):
     assert h.daemon.get(f"devices/{ID}")["state"] == "seen"
     # which nobody takes over who comes by plain CoAP
     assert coapc.request(f"{h.daemon.coap}/rd?ep={ID}&base=coap://192.0.2.1", "post", "</x>", ct=40).code == "4.03"
+
+
+def test_a_node_that_goes_leaves_the_directory(make_house):
+    h = make_house({"ble": {"gone_s": 10}})
+    lib.wait_for(lambda: lookup(h, "ep", f"ep={ID}"), "it is registered", 20)
     h.bluez.say("remove", ADDRESS)
     lib.wait_for(lambda: not lookup(h, "ep", f"ep={ID}"), "it is gone from the directory", 60)
     assert h.coap(h.path(h.level)).code == "4.04"
