@@ -322,9 +322,11 @@ int gatt_write(struct ble_link *k, uint16_t handle, struct span value, bool with
 	struct event *e = event_new(k->b, ACT_DONE, k);
 	e->done = fn;
 	e->ctx = ctx;
-	e->error = op_error(k, handle);
-	if (e->error == 0)
-		e->error = k->node->ops->write ? k->node->ops->write(k->node->ctx, handle, value, with_response) : -EPERM;
+	int r = op_error(k, handle);
+	if (r == 0)
+		r = k->node->ops->write ? k->node->ops->write(k->node->ctx, handle, value, with_response) : -EPERM;
+	if (!k->is_ended)                      /* or the node ended the link by that, and e went with it */
+		e->error = r;
 	return 0;
 }
 
