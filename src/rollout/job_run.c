@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <uthash.h>
 #include <utlist.h>
 
 #include "base/log.h"
@@ -12,6 +11,7 @@
 #include "base/text.h"
 #include "codec/json.h"
 #include "delivery/multicast.h"
+#include "rollout/job_run_internal.h"
 
 enum {
 	RETRY_LOOK_MS = 1000, PRUNE_MS = 6 * 3600 * 1000, PROGRESS_STEPS = 20,
@@ -20,147 +20,6 @@ enum {
 };
 
 static const char COAP_PULL[] = "coap-pull", MULTICAST[] = "multicast";        /* drivers' names */
-
-struct job_entry {
-	struct job j;
-	unsigned progress_step;                /* last shown */
-	bool waits_retry, is_unsaved;
-	uint64_t serial;                       /* an id may come back: the answers to its stores must not be taken for each other's */
-	unsigned n_pending;                    /* stores under way */
-	enum job_state settled;                /* what the disk holds, or what holds whatever the disk says */
-	unsigned settled_attempts;
-	bool is_settled_stored;
-	struct job_entry *prev, *next;         /* the retry list */
-	struct job_entry *device_prev, *device_next, *update_prev, *update_next, *unsaved_prev, *unsaved_next;
-	UT_hash_handle hh;                     /* by id */
-};
-
-struct device_jobs {
-	char device[DEVICE_ID_BYTES];
-	struct job_entry *list;
-	UT_hash_handle hh;
-};
-
-struct update_counts {
-	char update[UPDATE_ID_BYTES];
-	size_t n[JOB_STATE_COUNT];
-	struct job_entry *list;
-	enum job_event sweep;                  /* under way for all its open jobs; JOB_EVENT_COUNT = none */
-	char reason[JOB_REASON_BYTES];         /* of the sweep */
-	UT_hash_handle hh;
-};
-
-struct job_run {
-	struct job_run_config c;
-	struct delivery_driver *drivers[JOB_RUN_DRIVERS_MAX];
-	size_t n_drivers;
-	struct job_entry *jobs;
-	struct device_jobs *by_device;
-	struct update_counts *counts;
-	struct job_entry *retry, *unsaved;
-	uint64_t serial;
-	struct loop_timer *retry_timer, *prune_timer, *sweep_timer;
-};
-
-static struct job_entry *job_find(const struct job_run *r, const char *id)
-{
-	struct job_entry *e;
-
-	HASH_FIND_STR(r->jobs, id, e);
-	return e;
-}
-
-static struct device_jobs *device_jobs_get(struct job_run *r, const char *device, bool make)
-{
-	struct device_jobs *d;
-
-	HASH_FIND_STR(r->by_device, device, d);
-	if (!d && make) {
-		d = NEW(struct device_jobs);
-		(void)text_copy(d->device, sizeof(d->device), span_str(device)); /* ids fit */
-		HASH_ADD_STR(r->by_device, device, d);
-	}
-	return d;
-}
-
-static struct update_counts *counts_get(struct job_run *r, const char *update)
-{
-	struct update_counts *c;
-
-	HASH_FIND_STR(r->counts, update, c);
-	if (!c) {
-		c = NEW(struct update_counts);
-		(void)text_copy(c->update, sizeof(c->update), span_str(update)); /* ids fit */
-		c->sweep = JOB_EVENT_COUNT;
-		HASH_ADD_STR(r->counts, update, c);
-	}
-	return c;
-}
-
-static void set_state(struct job_run *r, struct job_entry *e, enum job_state s)
-{
-	struct update_counts *c = counts_get(r, e->j.update);
-
-	c->n[e->j.state]--;
-	c->n[s]++;
-	metric_add(METRIC_JOBS_OPEN, (int64_t)job_is_open(s) - (int64_t)job_is_open(e->j.state));
-	e->j.state = s;
-	bool waits = s == JOB_DEFERRED || ((s == JOB_FAILED || s == JOB_REVERTED) && e->j.attempts < r->c.retry_max);
-	if (waits && !e->waits_retry)
-		DL_APPEND(r->retry, e);
-	else if (!waits && e->waits_retry)
-		DL_DELETE(r->retry, e);
-	e->waits_retry = waits;
-}
-
-static struct job_entry *job_insert(struct job_run *r, const struct job *j)
-{
-	struct job_entry *e = NEW(struct job_entry);
-
-	e->j = *j;
-	e->serial = ++r->serial;
-	e->settled = j->state;
-	e->settled_attempts = j->attempts;
-	HASH_ADD_STR(r->jobs, j.id, e);
-	struct device_jobs *d = device_jobs_get(r, j->device, true);
-	DL_APPEND2(d->list, e, device_prev, device_next);
-	struct update_counts *c = counts_get(r, j->update);
-	c->n[j->state]++;
-	DL_APPEND2(c->list, e, update_prev, update_next);
-	metric_add(METRIC_JOBS_OPEN, job_is_open(j->state));
-	set_state(r, e, j->state);
-	return e;
-}
-
-/* What the disk did not take, of what happened all the same: stored again when it works. */
-static void unsaved_set(struct job_run *r, struct job_entry *e, bool is_unsaved)
-{
-	if (is_unsaved && !e->is_unsaved)
-		DL_APPEND2(r->unsaved, e, unsaved_prev, unsaved_next);
-	else if (!is_unsaved && e->is_unsaved)
-		DL_DELETE2(r->unsaved, e, unsaved_prev, unsaved_next);
-	e->is_unsaved = is_unsaved;
-}
-
-static void job_forget(struct job_run *r, struct job_entry *e)
-{
-	struct device_jobs *d = device_jobs_get(r, e->j.device, false);
-
-	if (e->waits_retry)
-		DL_DELETE(r->retry, e);
-	DL_DELETE2(d->list, e, device_prev, device_next);
-	if (!d->list) {
-		HASH_DEL(r->by_device, d);
-		free(d);
-	}
-	struct update_counts *c = counts_get(r, e->j.update);
-	c->n[e->j.state]--;
-	DL_DELETE2(c->list, e, update_prev, update_next);
-	unsaved_set(r, e, false);
-	metric_add(METRIC_JOBS_OPEN, -(int64_t)job_is_open(e->j.state));
-	HASH_DEL(r->jobs, e);
-	free(e);
-}
 
 static struct delivery_driver *driver_named(const struct job_run *r, const char *name)
 {
@@ -298,25 +157,25 @@ static void settle(struct job_run *r, struct job_entry *e, const struct pending_
 		e->is_settled_stored = error == 0;
 	}
 	if (error < 0 && is_withdrawal) {
-		unsaved_set(r, e, true);
+		job_index_set_unsaved(r, e, true);
 		act(r, e);
 	}
 	if (e->n_pending || e->is_unsaved)
 		return;
 	e->j.attempts = e->settled_attempts;
 	if (e->j.state != e->settled)
-		set_state(r, e, e->settled);
+		job_index_set_state(r, e, e->settled);
 	if (error < 0)
 		act(r, e);                     /* it may have gone on before this was acted upon, or been withdrawn in between */
 	if (!e->is_settled_stored || (error < 0 && e->j.state == JOB_QUEUED))
-		unsaved_set(r, e, true);
+		job_index_set_unsaved(r, e, true);
 }
 
 static void state_stored(void *ctx, int error)
 {
 	struct pending_state *p = ctx;
 	struct job_run *r = p->run;
-	struct job_entry *e = job_find(r, p->job);
+	struct job_entry *e = job_index_find(r, p->job);
 
 	if (e && e->serial != p->serial)
 		e = NULL;                      /* the device was forgotten, and is back */
@@ -364,7 +223,7 @@ static void job_store(struct job_run *r, struct job_entry *e, enum job_state fro
 				     .done = done, .arg = arg };
 	memcpy(p->job, e->j.id, sizeof(p->job));
 	e->n_pending++;
-	unsaved_set(r, e, false);
+	job_index_set_unsaved(r, e, false);
 	db_begin(r->c.db); /* the state and what the audit log says of it: both or neither */
 	audit_state(r, e, job_state_name(from), event);
 	job_store_put(r->c.db, &e->j, state_stored, p);
@@ -404,14 +263,14 @@ static int job_apply(struct job_run *r, struct job_entry *e, enum job_event ev, 
 		e->j.sent_bytes = 0;
 	(void)text_copy(e->j.reason, sizeof(e->j.reason), span_sub(span_str(reason ? reason : ""), 0, sizeof(e->j.reason) - 1));
 	e->j.state_at = wall_now();
-	set_state(r, e, (enum job_state)to);
+	job_index_set_state(r, e, (enum job_state)to);
 	job_store(r, e, from, job_event_name(ev), done, arg);
 	return 0;
 }
 
 int job_run_apply(struct job_run *r, const char *job, enum job_event ev, const char *reason, delivery_done_fn *done, void *arg)
 {
-	struct job_entry *e = job_find(r, job);
+	struct job_entry *e = job_index_find(r, job);
 
 	return e ? job_apply(r, e, ev, reason, done, arg) : -ENOENT;
 }
@@ -421,7 +280,7 @@ int job_run_create(struct job_run *r, const struct update *u, const struct devic
 	struct job j = { .state = JOB_QUEUED };
 
 	job_id_of(u->id, d->id, j.id);
-	if (job_find(r, j.id))
+	if (job_index_find(r, j.id))
 		return -EEXIST;
 	(void)text_copy(j.update, sizeof(j.update), span_str(u->id));    /* same sizes */
 	(void)text_copy(j.device, sizeof(j.device), span_str(d->id));
@@ -429,14 +288,14 @@ int job_run_create(struct job_run *r, const struct update *u, const struct devic
 	for (size_t i = 0; i < u->n_images; i++)
 		j.total_bytes += u->images[i].bytes;
 	j.created_at = j.state_at = wall_now();
-	struct job_entry *e = job_insert(r, &j);
+	struct job_entry *e = job_index_add(r, &j);
 	job_store(r, e, JOB_QUEUED, "create", NULL, NULL);
 	return 0;
 }
 
 void job_run_start(struct job_run *r, const char *job)
 {
-	struct job_entry *e = job_find(r, job);
+	struct job_entry *e = job_index_find(r, job);
 
 	if (!e || !job_is_open(e->j.state) || e->j.state == JOB_DEFERRED)
 		return;
@@ -516,73 +375,12 @@ void job_run_forget_device(struct job_run *r, const char *device)
 {
 	struct device_jobs *d;
 
-	while ((d = device_jobs_get(r, device, false))) {
+	while ((d = job_index_device(r, device, false))) {
 		struct job_entry *e = d->list;
 		withdraw(r, e, NULL);
 		job_store_delete(r->c.db, e->j.id, NULL, NULL);
-		job_forget(r, e);
+		job_index_remove(r, e);
 	}
-}
-
-const struct job *job_run_get(const struct job_run *r, const char *id)
-{
-	const struct job_entry *e = job_find(r, id);
-
-	return e ? &e->j : NULL;
-}
-
-const struct job *job_run_find(const struct job_run *r, const char *update, const char *device)
-{
-	char id[JOB_ID_BYTES];
-
-	job_id_of(update, device, id);
-	return job_run_get(r, id);
-}
-
-const struct job *job_run_open_of(const struct job_run *r, const char *device)
-{
-	const struct device_jobs *d = device_jobs_get((struct job_run *)r, device, false);
-	const struct job_entry *e;
-
-	if (d)
-		DL_FOREACH2(d->list, e, device_next)
-			if (job_is_open(e->j.state))
-				return &e->j;
-	return NULL;
-}
-
-const struct job *job_run_next_of(const struct job_run *r, const char *device, const char *after)
-{
-	const struct device_jobs *d = after ? NULL : device_jobs_get((struct job_run *)r, device, false);
-	const struct job_entry *e = after ? job_find(r, after) : NULL;
-
-	if (after)
-		e = e ? e->device_next : NULL;
-	else if (d)
-		e = d->list;
-	return e ? &e->j : NULL;
-}
-
-const struct job *job_run_next(const struct job_run *r, const char *after)
-{
-	const struct job_entry *e = after ? job_find(r, after) : r->jobs;
-
-	if (after && e)
-		e = e->hh.next;
-	return e ? &e->j : NULL;
-}
-
-size_t job_run_count(const struct job_run *r, const char *update, enum job_state s)
-{
-	const struct update_counts *c;
-
-	HASH_FIND_STR(r->counts, update, c);
-	return c ? c->n[s] : 0;
-}
-
-size_t job_run_total(const struct job_run *r)
-{
-	return HASH_COUNT(r->jobs);
 }
 
 /* ---- what drivers say ---- */
@@ -590,7 +388,7 @@ size_t job_run_total(const struct job_run *r)
 static void on_progress(void *ctx, const char *job, uint64_t sent, uint64_t total)
 {
 	struct job_run *r = ctx;
-	struct job_entry *e = job_find(r, job);
+	struct job_entry *e = job_index_find(r, job);
 	char percent[16];
 
 	if (!e)
@@ -628,7 +426,7 @@ static void on_report(void *ctx, const char *device, const struct node_report *r
 	char update[UPDATE_ID_BYTES], id[JOB_ID_BYTES], reason[JOB_REASON_BYTES];
 
 	job_id_of(digest_hex(&rep->manifest_digest, update), device, id);
-	struct job_entry *e = job_find(r, id);
+	struct job_entry *e = job_index_find(r, id);
 	if (!e) {
 		done(arg, -ENOENT);
 		return;
@@ -725,14 +523,14 @@ static void on_prune(void *ctx)
 	HASH_ITER(hh, r->jobs, e, tmp)
 		if (wall_before(e->j.state_at, limit) && is_history(r, e)) {
 			job_store_delete(r->c.db, e->j.id, NULL, NULL);
-			job_forget(r, e);
+			job_index_remove(r, e);
 		}
 	loop_timer_set(r->prune_timer, PRUNE_MS);
 }
 
 static int on_load(void *ctx, const struct job *j)
 {
-	job_insert(ctx, j)->is_settled_stored = true;
+	job_index_add(ctx, j)->is_settled_stored = true;
 	return 0;
 }
 
@@ -766,7 +564,7 @@ struct job_run *job_run_close(struct job_run *r)
 	loop_timer_free(r->prune_timer);
 	loop_timer_free(r->sweep_timer);
 	HASH_ITER(hh, r->jobs, e, tmp)
-		job_forget(r, e);
+		job_index_remove(r, e);
 	HASH_ITER(hh, r->counts, c, c_tmp) {
 		HASH_DEL(r->counts, c);
 		free(c);
