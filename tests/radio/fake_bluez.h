@@ -74,6 +74,7 @@ void fake_adapter_power(struct fake_bluez *f, const char *name, bool is_on);   /
 void fake_node_add(struct fake_bluez *f, const struct fake_node *n);
 void fake_node_remove(struct fake_bluez *f, const char *address);      /* its object goes, as for a temporary one out of range */
 void fake_node_advertise(struct fake_bluez *f, const char *address, int rssi); /* heard (again): RSSI, and its object if need be */
+void fake_node_pairing(struct fake_bluez *f, const char *address, enum fake_pairing pairing, uint32_t passkey);
 /* The real one hangs up sockets and says Connected=false in either order. */
 void fake_node_disconnect(struct fake_bluez *f, const char *address, bool is_signal_first);
 bool fake_node_is_connected(struct fake_bluez *f, const char *address);

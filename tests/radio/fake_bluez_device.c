@@ -496,6 +496,15 @@ void fake_node_advertise(struct fake_bluez *f, const char *address, int rssi)
 	fake_unlock(f);
 }
 
+void fake_node_pairing(struct fake_bluez *f, const char *address, enum fake_pairing pairing, uint32_t passkey)
+{
+	fake_lock(f);
+	struct fake_dev *d = dev_of(f, address);
+	d->c.pairing = pairing;
+	d->c.passkey = passkey;
+	fake_unlock(f);
+}
+
 void fake_node_disconnect(struct fake_bluez *f, const char *address, bool is_signal_first)
 {
 	fake_lock(f);

@@ -8,6 +8,7 @@
  *	written HANDLE          subscriber HANDLE          -> hex; 1 or 0
  *	calls WHERE METHOD                                 -> how many; WHERE may be *
  *	fail WHERE METHOD TIMES ERROR TEXT      mend
+ *	pairing ADDRESS none|just-works|shown|asked|confirm PASSKEY
  *	disconnect ADDRESS      remove ADDRESS      stop      start
  *
  * Ends with its input. */
@@ -99,6 +100,17 @@ static bool values(struct fake_bluez *f, char *const *w, size_t n)
 	return true;
 }
 
+static enum fake_pairing pairing_of(const char *s)
+{
+	static const char *const names[] = { [FAKE_PAIR_NEVER] = "none", [FAKE_PAIR_JUST_WORKS] = "just-works", [FAKE_PAIR_SHOWN] = "shown",
+					     [FAKE_PAIR_ASKED] = "asked", [FAKE_PAIR_CONFIRM] = "confirm" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (strcmp(names[i], s) == 0)
+			return (enum fake_pairing)i;
+	return FAKE_PAIR_NEVER;
+}
+
 static bool trouble(struct fake_bluez *f, char *const *w, size_t n)
 {
 	if (strcmp(w[0], "fail") == 0 && n == 6)
@@ -107,6 +119,8 @@ static bool trouble(struct fake_bluez *f, char *const *w, size_t n)
 		fake_mend(f);
 	else if (strcmp(w[0], "disconnect") == 0 && n == 2)
 		fake_node_disconnect(f, w[1], true);
+	else if (strcmp(w[0], "pairing") == 0 && n == 4)
+		fake_node_pairing(f, w[1], pairing_of(w[2]), (uint32_t)strtoul(w[3], NULL, 10));
 	else if (strcmp(w[0], "remove") == 0 && n == 2)
 		fake_node_remove(f, w[1]);
 	else if (strcmp(w[0], "stop") == 0)
