@@ -353,7 +353,7 @@ static void begin(struct buf *b, uint16_t type, uint16_t flags, struct span fixe
 	put_length(b);
 }
 
-static void add(struct buf *b, uint16_t type, struct span value)
+static void add_inner(struct buf *b, uint16_t type, struct span value)
 {
 	struct nlattr h = { .nla_len = (uint16_t)(ATTRIBUTE_HEADER_BYTES + value.n), .nla_type = type };
 
@@ -361,6 +361,11 @@ static void add(struct buf *b, uint16_t type, struct span value)
 	buf_add(b, value);
 	if (padded(value.n) > value.n)
 		(void)buf_grow(b, padded(value.n) - value.n);
+}
+
+static void add(struct buf *b, uint16_t type, struct span value)
+{
+	add_inner(b, type, value);
 	put_length(b);
 }
 
@@ -407,7 +412,7 @@ void netlink_encode_lowpan_add(struct buf *b, int parent, const char *name)
 	begin(b, RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, SPAN(&h, sizeof(h)));
 	add_u32(b, IFLA_LINK, (uint32_t)parent);
 	add(b, IFLA_IFNAME, SPAN(name, strlen(name) + 1));
-	add(&info, IFLA_INFO_KIND, SPAN("lowpan", 6));
+	add_inner(&info, IFLA_INFO_KIND, SPAN("lowpan", 6));
 	add(b, IFLA_LINKINFO | NLA_F_NESTED, buf_span(&info));
 	buf_done(&info);
 }

@@ -93,9 +93,12 @@ static void on_again(void *ctx)
 static void on_poll(void *ctx)
 {
 	struct lowpan *p = ctx;
+	bool has_budget = false;
 
+	for (const struct wish *w = p->wishes; w; w = w->next)
+		has_budget = has_budget || w->s.airtime_permille;
 	lowpan_refresh(p);                     /* the counters, and whatever a notice did not tell */
-	loop_timer_set(p->poll, LOWPAN_POLL_MS);
+	loop_timer_set(p->poll, has_budget ? LOWPAN_POLL_BUDGET_MS : LOWPAN_POLL_MS);
 }
 
 /* ---- notices ---- */
@@ -183,7 +186,7 @@ struct lowpan *lowpan_new(struct loop *l, const struct lowpan_ops *ops, void *ct
 	if (*ret_error < 0)
 		return p;
 	lowpan_refresh(p);
-	loop_timer_set(p->poll, LOWPAN_POLL_MS);
+	loop_timer_set(p->poll, LOWPAN_POLL_BUDGET_MS);
 	return p;
 }
 

@@ -8,8 +8,8 @@
 #include "radio/lowpan_plan.h"
 
 enum {
-	LOWPAN_POLL_MS = 10 * 1000, LOWPAN_AGAIN_MS = 300, LOWPAN_RETRY_MS = 1000, LOWPAN_RETRY_MAX_MS = 60 * 1000, LOWPAN_REPEATS_MAX = 3,
-	LOWPAN_WHY_BYTES = 192,
+	LOWPAN_POLL_MS = 10 * 1000, LOWPAN_POLL_BUDGET_MS = 2000, LOWPAN_AGAIN_MS = 300, LOWPAN_RETRY_MS = 1000, LOWPAN_RETRY_MAX_MS = 60 * 1000, LOWPAN_REPEATS_MAX = 3,
+	LOWPAN_WHY_BYTES = 240,
 };
 
 struct interface {                             /* one that the kernel has */

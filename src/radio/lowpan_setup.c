@@ -219,6 +219,7 @@ static void failed(struct wish *w, enum lowpan_step step, int error, const char 
 {
 	(void)snprintf(w->why, sizeof(w->why), "%s failed: %s%s%s", lowpan_step_text(step),
 		       error == -EPERM || error == -EACCES ? "it needs CAP_NET_ADMIN (dormoused(8), RADIOS)" : strerror(-error), *why ? ": " : "", why);
+	w->taken = LOWPAN_STEP_READY;          /* an error is no step without effect */
 	later(w);
 }
 

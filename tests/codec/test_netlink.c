@@ -246,6 +246,11 @@ static void requests_say_what_is_wanted(void **state)
 	assert_string_equal((const char *)a.value.p, "lowpan0");
 	assert_int_equal(netlink_attribute_next(&attributes, &a), 1);
 	assert_int_equal(a.type, IFLA_LINKINFO);
+	struct cursor inner = { .s = a.value };
+	struct netlink_attribute kind;
+	assert_int_equal(netlink_attribute_next(&inner, &kind), 1);
+	assert_int_equal(kind.type, IFLA_INFO_KIND);
+	assert_true(span_eq_str(kind.value, "lowpan"));
 	assert_int_equal(netlink_attribute_next(&attributes, &a), 0);
 }
 
