@@ -204,14 +204,14 @@ static void on_passkey(void *ctx, const struct ble_node *n, uint32_t passkey, bo
 
 	(void)ble_address_text(n->address, address); /* in place */
 	(void)name_of(n, name);                      /* in place */
-	if (s->g->admin)
+	if (s->g->admin) /* the digits are for whoever pairs, not for the log */
 		admin_ble_passkey(s->g->admin, n, passkey, is_wanted);
 	if (is_wanted)
 		log_fields(EV_BLE_PAIRING, LOG_NOTICE, ({ "GW_PEER", address }, { "GW_DEVICE", k ? k->device : "" }),
-			   "node %s \"%s\" shows six digits: dormousectl ble passkey %s DIGITS", address, name, n->id);
+			   "node %s \"%s\" shows six digits: dormousectl ble passkey %s DIGITS", address, name, address);
 	else
 		log_fields(EV_BLE_PAIRING, LOG_NOTICE, ({ "GW_PEER", address }, { "GW_DEVICE", k ? k->device : "" }),
-			   "type %06u at node %s \"%s\" to pair it", (unsigned)passkey, address, name);
+			   "six digits are to be typed at node %s \"%s\": dormousectl ble show %s", address, name, address);
 }
 
 static const struct ble_ops ops = { .health = on_health, .node = on_node, .heard = on_heard, .gone = on_gone, .passkey = on_passkey };
