@@ -99,7 +99,7 @@ static void off(struct ble_connection *c)
 {
 	set_state(c, CONNECTION_WAITING);
 	c->gatt = gatt_connection_free(c->gatt);
-	c->is_hung_up = c->is_foreign = c->pair_tried = false;
+	c->is_hung_up = c->is_foreign = false;
 	c->rereads = 0;
 	release(c);
 	if (!c->links)
@@ -174,7 +174,7 @@ static void failed(struct ble_connection *c, int error, const char *why)
 	c->last_error = error;
 	if (why != c->why)
 		(void)snprintf(c->why, sizeof(c->why), "%s", why); /* cut where it is too long */
-	c->is_foreign = c->pair_tried = false;
+	c->is_foreign = false;
 	c->rereads = 0;
 	release(c);
 	log_line(LOG_DEBUG, "Bluetooth: a node was not connected, try %u: %s", c->tries, c->why);
@@ -203,13 +203,38 @@ static void become_ready(struct ble_connection *c)
 		ble_connection_left(c);
 }
 
+/* Refused or not: what needs the pairing will say so. */
+static void on_paired(void *ctx, sd_bus_message *answer, int error, const char *name, const char *why)
+{
+	struct ble_connection *c = ctx;
+
+	c->call = NULL;
+	if (error && error != -EEXIST)
+		log_line(LOG_NOTICE, "Bluetooth: %s did not pair: %s", c->device->object.path, why);
+	become_ready(c);
+}
+
+/* Its services are known. Only now: bluetoothd 5.66 never answers Pair() while it reads services. */
+static void settle(struct ble_connection *c)
+{
+	struct ble *b = c->ble;
+
+	if (b->settings.pairing != BLE_PAIRING_JUST_WORKS || !b->has_agent || bluez_is_bonded(c->device) || !ble_may_pair(b, c->address)) {
+		become_ready(c);
+		return;
+	}
+	set_state(c, CONNECTION_PAIRING);
+	if (bluez_call_plain(b->bluez, c->device->object.path, BLUEZ_I_DEVICE, "Pair", BLE_JUST_PAIR_MS, on_paired, c, &c->call) < 0)
+		become_ready(c);
+}
+
 static void on_reread(void *ctx, int error)
 {
 	struct ble_connection *c = ctx;
 
 	c->call = NULL;
 	if (c->device->n_services || c->rereads > BLE_REREADS)
-		become_ready(c);
+		settle(c);
 	else
 		loop_timer_set(c->timer, BLE_REREAD_MS);
 }
@@ -220,7 +245,7 @@ static void resolved(struct ble_connection *c)
 	if (c->call)
 		return;
 	if (c->device->n_services || c->rereads++ >= BLE_REREADS)
-		become_ready(c);
+		settle(c);
 	else if (bluez_read_again(c->ble->bluez, on_reread, c, &c->call) < 0)
 		failed(c, -ENOTCONN, "bluetoothd is gone");
 }
@@ -233,29 +258,6 @@ static void resolve(struct ble_connection *c)
 		resolved(c);
 }
 
-/* Refused or not: what needs the pairing will say so. */
-static void on_paired(void *ctx, sd_bus_message *answer, int error, const char *name, const char *why)
-{
-	struct ble_connection *c = ctx;
-
-	c->call = NULL;
-	if (error && error != -EEXIST)
-		log_line(LOG_NOTICE, "Bluetooth: %s did not pair: %s", c->device->object.path, why);
-	resolve(c);
-}
-
-static void connected(struct ble_connection *c)
-{
-	struct ble *b = c->ble;
-	bool wants_pairing = b->settings.pairing == BLE_PAIRING_JUST_WORKS && b->has_agent && !c->pair_tried && !bluez_is_bonded(c->device) &&
-			     ble_may_pair(b, c->address);
-
-	set_state(c, CONNECTION_PAIRING);
-	c->pair_tried = true;
-	if (!wants_pairing || bluez_call_plain(b->bluez, c->device->object.path, BLUEZ_I_DEVICE, "Pair", BLUEZ_PAIR_MS, on_paired, c, &c->call) < 0)
-		resolve(c);
-}
-
 static void on_connected(void *ctx, sd_bus_message *answer, int error, const char *name, const char *why)
 {
 	struct ble_connection *c = ctx;
@@ -265,7 +267,7 @@ static void on_connected(void *ctx, sd_bus_message *answer, int error, const cha
 		c->radio->connecting = NULL;
 	ble_plan(c->ble);
 	if (!error || error == -EISCONN) {
-		connected(c);
+		resolve(c);
 		return;
 	}
 	if (error == -ETIMEDOUT)

@@ -14,7 +14,7 @@ enum {
 	BLE_SEARCH_MS = 20 * 1000,             /* a search begins anew: within one bluetoothd tells of a node only if its strength changes */
 	BLE_RESOLVE_MS = 40 * 1000, BLE_REREAD_MS = 500, BLE_REREADS = 2,
 	BLE_POWER_RETRY_MS = 10 * 1000, BLE_SCAN_RETRY_MS = 2000, BLE_MONITOR_RETRY_MS = 30 * 1000,
-	BLE_PAIR_WAIT_S = 30, BLE_PAIRINGS_MAX = 8,
+	BLE_PAIR_WAIT_S = 30, BLE_JUST_PAIR_MS = 30 * 1000, BLE_PAIRINGS_MAX = 8,
 	BLE_LIST_MAX = 256,                    /* entries of a list in the settings */
 };
 
@@ -55,7 +55,7 @@ struct ble_radio {                             /* an adapter */
 enum ble_connection_state {
 	CONNECTION_WAITING,                    /* for the node, for a slot */
 	CONNECTION_FORGETTING,                 /* RemoveDevice, as a link wants it fresh */
-	CONNECTION_CONNECTING, CONNECTION_PAIRING, CONNECTION_RESOLVING, CONNECTION_READY,
+	CONNECTION_CONNECTING, CONNECTION_RESOLVING, CONNECTION_PAIRING, CONNECTION_READY,
 	CONNECTION_PAUSING,                    /* after a failure */
 	CONNECTION_CLOSING,
 };
@@ -74,7 +74,6 @@ struct ble_connection {
 	struct mono since;                     /* waiting; ready; idle */
 	unsigned tries, rereads;
 	bool is_fresh, is_hung_up, is_foreign; /* foreign: it was connected before we came, and stays so */
-	bool pair_tried;
 	int last_error;
 	char why[BLE_REASON_BYTES];            /* of the last failure, or of the hang-up */
 	struct gatt_connection *gatt;
