@@ -54,6 +54,7 @@ struct smp_target {                            /* the order of one device */
 	int down_error;                        /* it went down: to be seen to in the next turn */
 	char down_why[SMP_UPLOAD_REASON_BYTES];
 	unsigned n_lost;                       /* links, without progress */
+	struct mono down_since;                /* with a machine: the last time that there was a word on it */
 	struct loop_timer *again;              /* to open it again, with a machine */
 
 	struct smp_upload *upload;

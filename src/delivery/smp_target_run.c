@@ -200,6 +200,11 @@ static bool is_refusal(int error)
 /* Between restart and end the machine waits for the next link, until its own deadline. */
 static void restarting_down(struct smp_target *t, int error, const char *why)
 {
+	struct mono now = mono_now();
+
+	if (error == -ENOTCONN || error == -EBUSY)
+		smp_upload_excuse(t->upload, mono_diff_ms(now, t->down_since));
+	t->down_since = now;
 	t->is_fresh = true;
 	if (error == -EACCES) {
 		smp_target_refuse(t, OBJECT5_FAILED, why);
@@ -222,6 +227,8 @@ void smp_target_was_down(struct smp_target *t)
 		report_confirmed(t);
 		return;
 	}
+	if (t->upload && t->stage == SMP_STAGE_RUN)
+		t->down_since = mono_now();
 	if (t->upload && smp_upload_link_down(t->upload, mono_now())) {
 		restarting_down(t, error, why);
 		return;

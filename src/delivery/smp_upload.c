@@ -291,6 +291,12 @@ void smp_upload_link_up(struct smp_upload *u, struct mono now)
 		u->due = now;
 }
 
+void smp_upload_excuse(struct smp_upload *u, int64_t ms)
+{
+	if (u->is_down)
+		u->deadline = mono_add_ms(u->deadline, ms);
+}
+
 static void tick_down(struct smp_upload *u, struct mono now)
 {
 	if (!mono_before(now, u->deadline))

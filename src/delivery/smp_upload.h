@@ -82,6 +82,7 @@ bool smp_upload_is_done(const struct smp_upload *u);
  * out where the node is. True, from the restart on: it waits for smp_upload_link_up(), until its deadline. */
 bool smp_upload_link_down(struct smp_upload *u, struct mono now);
 void smp_upload_link_up(struct smp_upload *u, struct mono now);
+void smp_upload_excuse(struct smp_upload *u, int64_t ms);      /* so long there could be no link, whatever the node did: not on its time */
 
 uint64_t smp_upload_offset(const struct smp_upload *u);        /* what the node has */
 unsigned smp_upload_result(const struct smp_upload *u);        /* LwM2M Object 5, resource 5 */

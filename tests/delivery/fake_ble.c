@@ -10,6 +10,8 @@
 #include "base/mem.h"
 #include "base/text.h"
 
+enum { TURN_LOOK_MS = 1000 };
+
 enum act { ACT_READY, ACT_ENDED, ACT_DONE, ACT_STREAM, ACT_WRITABLE, ACT_SUBSCRIBED, ACT_VALUE, ACT_PAIRED };
 
 struct event {                                 /* what is told in the next turn */
@@ -23,6 +25,7 @@ struct event {                                 /* what is told in the next turn 
 	int error;
 	size_t n;
 	uint8_t value[GATT_VALUE_BYTES_MAX];
+	struct mono due;
 	struct event *prev, *next;
 };
 
@@ -33,6 +36,10 @@ struct ble {
 	struct event *events;
 	enum ble_health health;
 	unsigned slots, n_up, n_searches;
+	int64_t turn_ms;
+	struct loop_timer *turn;
+	bool is_poked;
+	uint64_t serial;
 	size_t n_links;
 };
 
@@ -45,6 +52,9 @@ struct ble_link {
 	bool is_exclusive, is_fresh, is_asked, is_up, is_ended;        /* asked: it is on its way up */
 	struct gatt_stream *streams;
 	struct gatt_subscription *subscriptions;
+	uint64_t serial;                       /* order of arrival */
+	struct mono since;                     /* up */
+	struct loop_timer *wait;
 	struct ble_link *prev, *next;          /* of the node */
 };
 
@@ -67,14 +77,37 @@ struct gatt_subscription {
 	struct gatt_subscription *prev, *next;
 };
 
+/* For the next event that is due. */
+static void wake(struct ble *b)
+{
+	struct mono now = mono_now();
+	int64_t ms = b->is_poked ? 0 : -1;
+	struct event *e;
+
+	DL_FOREACH(b->events, e) {
+		int64_t in_ms = mono_before(now, e->due) ? mono_diff_ms(e->due, now) : 0;
+		if (ms < 0 || in_ms < ms)
+			ms = in_ms;
+	}
+	loop_timer_set(b->timer, ms);
+}
+
+/* Links are to be looked at. */
+static void poke(struct ble *b)
+{
+	b->is_poked = true;
+	loop_timer_set(b->timer, 0);
+}
+
 static struct event *event_new(struct ble *b, enum act act, struct ble_link *k)
 {
 	struct event *e = NEW(struct event);
 
 	e->act = act;
 	e->link = k;
+	e->due = mono_add_ms(mono_now(), k ? k->node->interval_ms : 0);
 	DL_APPEND(b->events, e);
-	loop_timer_set(b->timer, 0);
+	wake(b);
 	return e;
 }
 
@@ -104,18 +137,38 @@ static void link_up(struct ble_link *k)
 	}
 	k->b->n_up++;
 	k->is_up = true;
+	k->since = mono_now();
 	event_new(k->b, ACT_READY, k);
 }
 
-/* Those that wait for their node or a slot, in order of arrival as far as one node goes. */
-static void links_try(struct ble *b)
+static bool is_waiting(const struct ble_link *k)
 {
+	return !k->is_asked && k->node->is_here;
+}
+
+/* Who waited longest for a slot; NULL: nobody does. */
+static struct ble_link *link_next(const struct ble *b)
+{
+	struct ble_link *next = NULL;
+
 	for (struct fake_node *n = b->nodes; n; n = n->next)
 		for (struct ble_link *k = n->links; k; k = k->next)
-			if (!k->is_asked && n->is_here && b->health == BLE_READY && (!b->slots || b->n_up < b->slots)) {
-				k->is_asked = true;
-				link_up(k);
-			}
+			if (is_waiting(k) && (!next || k->serial < next->serial))
+				next = k;
+	return next;
+}
+
+static void links_try(struct ble *b)
+{
+	struct ble_link *k;
+
+	while (b->health == BLE_READY && (!b->slots || b->n_up < b->slots) && (k = link_next(b))) {
+		k->is_asked = true;
+		loop_timer_set(k->wait, -1);
+		link_up(k);
+	}
+	if (b->turn_ms && b->slots && b->n_up >= b->slots)
+		loop_timer_set(b->turn, TURN_LOOK_MS);
 }
 
 static void link_down(struct ble_link *k)
@@ -188,23 +241,52 @@ static void tell(struct event *e)
 	}
 }
 
+static struct event *event_due(const struct ble *b, struct mono now)
+{
+	struct event *e;
+
+	DL_FOREACH(b->events, e)
+		if (!mono_before(now, e->due))
+			break;
+	return e;
+}
+
 /* What is there at the begin of the turn. */
 static void on_timer(void *ctx)
 {
 	struct ble *b = ctx;
+	struct mono now = mono_now();
 	size_t n = 0;
 	struct event *e;
 
+	b->is_poked = false;
 	DL_COUNT(b->events, e, n);
-	while (n-- > 0 && b->events) {
-		e = b->events;
+	while (n-- > 0 && (e = event_due(b, now))) {
 		DL_DELETE(b->events, e);
 		tell(e);
 		free(e);
 	}
 	links_try(b);
-	if (b->events)
-		loop_timer_set(b->timer, 0);
+	wake(b);
+}
+
+static void on_turn(void *ctx)
+{
+	struct ble *b = ctx;
+
+	for (struct fake_node *n = b->nodes; n && link_next(b); n = n->next)
+		for (struct ble_link *k = n->links; k; k = k->next)
+			if (k->is_up && mono_diff_ms(mono_now(), k->since) >= b->turn_ms)
+				link_end(k, -EAGAIN);
+	loop_timer_set(b->turn, b->n_up ? TURN_LOOK_MS : -1);
+}
+
+static void on_wait(void *ctx)
+{
+	struct ble_link *k = ctx;
+
+	if (!k->is_asked)
+		link_end(k, k->node->is_here ? -ETIMEDOUT : -ENOENT);
 }
 
 int ble_link_open(struct ble *b, const struct ble_link_wish *w, const struct ble_link_ops *ops, void *ctx, struct ble_link **ret)
@@ -224,13 +306,17 @@ int ble_link_open(struct ble *b, const struct ble_link_wish *w, const struct ble
 	struct ble_link *k = NEW(struct ble_link);
 	*k = (struct ble_link){ .b = b, .node = n, .ops = *ops, .ctx = ctx, .is_exclusive = w->is_exclusive, .is_fresh = w->is_fresh };
 	memcpy(k->id, id, sizeof(k->id));
+	k->serial = ++b->serial;
+	k->wait = loop_timer_new(b->loop, on_wait, k);
+	if (w->wait_s)
+		loop_timer_set(k->wait, (int64_t)w->wait_s * 1000);
 	DL_APPEND(n->links, k);
 	b->n_links++;
 	if (b->health != BLE_READY) {
 		k->is_asked = true;
 		event_new(b, ACT_ENDED, k)->error = -ENOTCONN;
 	}
-	loop_timer_set(b->timer, 0);
+	poke(b);
 	*ret = k;
 	return 0;
 }
@@ -247,7 +333,8 @@ struct ble_link *ble_link_close(struct ble_link *k)
 		gatt_unsubscribe(k->subscriptions);
 	DL_DELETE(k->node->links, k);
 	k->b->n_links--;
-	loop_timer_set(k->b->timer, 0);        /* a slot is free */
+	loop_timer_free(k->wait);
+	poke(k->b);        /* a slot is free */
 	free(k);
 	return NULL;
 }
@@ -468,6 +555,7 @@ struct ble *fake_ble_new(struct loop *l)
 	b->loop = l;
 	b->health = BLE_READY;
 	b->timer = loop_timer_new(l, on_timer, b);
+	b->turn = loop_timer_new(l, on_turn, b);
 	return b;
 }
 
@@ -481,6 +569,7 @@ void fake_ble_free(struct ble *b)
 		free(n);
 	DL_FOREACH_SAFE(b->events, e, e_tmp)
 		free(e);
+	loop_timer_free(b->turn);
 	loop_timer_free(b->timer);
 	free(b);
 }
@@ -488,10 +577,15 @@ void fake_ble_free(struct ble *b)
 unsigned fake_ble_searches(const struct ble *b) { return b->n_searches; }
 size_t fake_ble_links(const struct ble *b) { return b->n_links; }
 
+void fake_ble_set_turn(struct ble *b, int64_t ms)
+{
+	b->turn_ms = ms;
+}
+
 void fake_ble_set_slots(struct ble *b, unsigned slots)
 {
 	b->slots = slots;
-	loop_timer_set(b->timer, 0);
+	poke(b);
 }
 
 void fake_ble_set_health(struct ble *b, enum ble_health h)
@@ -499,7 +593,7 @@ void fake_ble_set_health(struct ble *b, enum ble_health h)
 	b->health = h;
 	for (struct fake_node *n = b->nodes; n && h != BLE_READY; n = n->next)
 		fake_node_end(n, -ENOTCONN);
-	loop_timer_set(b->timer, 0);
+	poke(b);
 }
 
 struct fake_node *fake_node_new(struct ble *b, const char *id, const struct fake_node_ops *ops, void *ctx)
@@ -553,7 +647,7 @@ void fake_node_show(struct fake_node *n, bool is_here)
 	n->is_here = is_here;
 	if (!is_here)
 		fake_node_end(n, -ENOENT);
-	loop_timer_set(n->b->timer, 0);
+	poke(n->b);
 }
 
 void fake_node_notify(struct fake_node *n, uint16_t handle, struct span value)

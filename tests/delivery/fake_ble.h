@@ -24,6 +24,7 @@ struct fake_node {
 	bool is_here;                          /* in range: a link comes up; else it waits for fake_node_show() */
 	size_t chunk_max;                      /* of streams; 0 = GATT_STREAM_BYTES_MAX */
 	unsigned stream_room;                  /* that many chunks go without -EAGAIN; 0 = all do. A turn of the loop makes room again */
+	unsigned interval_ms;                  /* ... this later, and so is all that the node says: its connection interval */
 	int connect_error;                     /* links end with this instead of getting ready ... */
 	unsigned n_connect_errors;             /* ... so often; 0 = always while connect_error is set */
 	int stream_error;                      /* of gatt_stream_open(): in ready() */
@@ -43,7 +44,8 @@ struct fake_node {
 
 struct ble *fake_ble_new(struct loop *l);
 void fake_ble_free(struct ble *b);             /* with its nodes; every link must have been closed */
-void fake_ble_set_slots(struct ble *b, unsigned slots);        /* links that are up at a time; 0 = any number */
+void fake_ble_set_slots(struct ble *b, unsigned slots);        /* links that are up at a time; 0 = any number; who waited longest is next */
+void fake_ble_set_turn(struct ble *b, int64_t ms);             /* links that are up for so long end with -EAGAIN while others wait; 0 = never */
 void fake_ble_set_health(struct ble *b, enum ble_health h);    /* not ready: links end with -ENOTCONN, new ones too */
 unsigned fake_ble_searches(const struct ble *b);
 size_t fake_ble_links(const struct ble *b);    /* open, ready or not */

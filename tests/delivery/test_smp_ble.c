@@ -11,32 +11,20 @@
 #include <stdlib.h>
 
 #include "../until.h"
-#include "codec/mcuboot.h"
 #include "delivery/smp_assembly.h"
 #include "delivery/smp_ble.h"
-#include "fake_ble.h"
-#include "node/smp_server.h"
+#include "smp_peripheral.h"
 
-enum { IMAGE_BYTES = 40000, NOTIFY_BYTES = 100, LONG_MS = 60000 };
-
-static const uint8_t smp_service[BLE_UUID_BYTES] = { 0x8d, 0x53, 0xdc, 0x1d, 0x1d, 0xb7, 0x4c, 0xd3, 0x86, 0x8b, 0x8a, 0x52, 0x74, 0x60, 0xaa, 0x84 };
-static const uint8_t smp_characteristic[BLE_UUID_BYTES] = { 0xda, 0x2e, 0x78, 0x28, 0xfb, 0xce, 0x4e, 0x01,
-							    0xae, 0x9e, 0x26, 0x11, 0x74, 0x99, 0x7c, 0x48 };
-static const uint8_t information[BLE_UUID_BYTES] = GATT_UUID16(0x180a), revision[BLE_UUID_BYTES] = GATT_UUID16(0x2a26);
+enum { IMAGE_BYTES = 40000, LONG_MS = 60000 };
 
 struct fixture {
 	struct loop *loop;
 	struct worker_pool *workers;
 	struct smp_lock *lock;
 	struct ble *ble;
-	struct fake_node *node;
-	struct smp_server *server;
-	struct loop_timer *server_timer;
+	struct smp_peripheral p;
 	struct delivery_driver *driver;
-	uint16_t handle, revision_handle;
-	struct buf image, in;                  /* in: what came of a message */
-	size_t largest_write, largest_message, n_writes;
-	bool takes_no_parts, is_garbage, is_deaf;
+	struct buf image;
 	unsigned end_at_write;                 /* the link is lost at this write; 0 = never */
 	int end_error;                         /* ... with this; and again after as many writes while ends_again */
 	bool ends_again;
@@ -51,104 +39,25 @@ struct fixture {
 
 /* ---- the node ---- */
 
-static void on_server_timer(void *ctx)
-{
-	struct fixture *f = ctx;
-
-	smp_server_tick(f->server, mono_now());
-}
-
-static void notify(struct fixture *f, struct span s)
-{
-	for (size_t at = 0; at < s.n; at += NOTIFY_BYTES)
-		fake_node_notify(f->node, f->handle, span_sub(s, at, NOTIFY_BYTES));
-}
-
-static void answer(struct fixture *f, struct span message)
-{
-	_cleanup_buf_ struct buf reply = { 0 };
-	uint64_t restarts = smp_server_counts(f->server).restarts;
-
-	if (message.n > f->largest_message)
-		f->largest_message = message.n;
-	smp_server_handle(f->server, message, mono_now(), &reply);
-	if (f->is_garbage) {
-		static const uint8_t junk[40] = { 0x0b, 0xff, 0xff, 0xff, 1, 2, 3 };
-		notify(f, SPAN_OF(junk));
-		return;
-	}
-	if (reply.n)
-		notify(f, buf_span(&reply));
-	if (smp_server_counts(f->server).restarts != restarts || smp_server_wait_ms(f->server, mono_now()) >= 0) {
-		loop_timer_set(f->server_timer, smp_server_wait_ms(f->server, mono_now()));
-		fake_node_end(f->node, -ECONNRESET); /* it restarts: its answer is lost with the link */
-	}
-}
-
 static void end(struct fixture *f)
 {
 	if (f->end_error == -ENOENT)
-		fake_node_show(f->node, false);
+		fake_node_show(f->p.node, false);
 	else if (f->end_error == -ENOTCONN)
 		fake_ble_set_health(f->ble, BLE_NO_BLUEZ);
 	else
-		fake_node_end(f->node, f->end_error);
+		fake_node_end(f->p.node, f->end_error);
 }
 
-static int on_write(void *ctx, uint16_t handle, struct span value, bool with_response)
+static bool on_lost(void *ctx)
 {
 	struct fixture *f = ctx;
 
-	assert_int_equal(handle, f->handle);
-	assert_false(with_response);
-	if (value.n > f->largest_write)
-		f->largest_write = value.n;
-	f->n_writes++;
-	if (f->end_at_write && f->n_writes >= f->end_at_write) {
-		f->end_at_write = f->ends_again ? f->n_writes + f->end_at_write : 0;
-		buf_clear(&f->in);
-		end(f);
-		return 0;
-	}
-	if (f->is_deaf)
-		return 0;
-	if (f->takes_no_parts)
-		buf_clear(&f->in);
-	buf_add(&f->in, value);
-	if (f->in.n < SMP_HEADER_BYTES)
-		return 0;
-	size_t whole = SMP_HEADER_BYTES + ((size_t)f->in.p[2] << 8 | f->in.p[3]);
-	assert_true(f->takes_no_parts || f->in.n <= whole);  /* no message shares a write with another */
-	if (f->in.n == whole) {
-		_cleanup_buf_ struct buf message = f->in;
-		f->in = (struct buf){ 0 };
-		answer(f, buf_span(&message));
-	}
-	return 0;
-}
-
-static int on_read(void *ctx, uint16_t handle, uint8_t ret[static GATT_VALUE_BYTES_MAX])
-{
-	struct fixture *f = ctx;
-
-	assert_int_equal(handle, f->revision_handle);
-	memcpy(ret, "rev-", 4);
-	memcpy(ret + 4, smp_server_version(f->server), 5);
-	ret[9] = 0;
-	return 10;
-}
-
-static void on_disconnected(void *ctx)
-{
-	buf_clear(&((struct fixture *)ctx)->in);
-}
-
-static const struct fake_node_ops node_ops = { .write = on_write, .read = on_read, .disconnected = on_disconnected };
-
-static void node_offers(struct fixture *f)
-{
-	f->handle = fake_node_offers(f->node, smp_service, smp_characteristic, GATT_NOTIFY | GATT_WRITE_NO_RESPONSE);
-	f->revision_handle = fake_node_offers(f->node, information, revision, GATT_READ);
+	if (!f->end_at_write || f->p.n_writes < f->end_at_write)
+		return false;
+	f->end_at_write = f->ends_again ? f->p.n_writes + f->end_at_write : 0;
+	end(f);
+	return true;
 }
 
 /* ---- the gateway's side ---- */
@@ -208,46 +117,11 @@ static int on_node(void *ctx, const char *device, char ret[static BLE_ID_BYTES])
 	struct fixture *f = ctx;
 
 	(void)device;
-	(void)snprintf(ret, BLE_ID_BYTES, "%s", f->node->n.id); /* same size */
+	(void)snprintf(ret, BLE_ID_BYTES, "%s", f->p.node->n.id); /* same size */
 	return f->node_error;
 }
 
-static void make_image(struct buf *b, uint8_t minor, size_t n)
-{
-	static const uint8_t magic[4] = { 0x3d, 0xb8, 0xf3, 0x96 };
-
-	buf_clear(b);
-	buf_add(b, SPAN_OF(magic));
-	buf_add_le(b, 0, 4);
-	buf_add_le(b, MCUBOOT_HEADER_BYTES, 2);
-	buf_add_le(b, 0, 2);
-	buf_add_le(b, n, 4);
-	buf_add_le(b, 0, 4);
-	buf_add_u8(b, 1);
-	buf_add_u8(b, minor);
-	buf_add_le(b, 0, 8);
-	buf_add_le(b, 0, 2);
-	for (size_t i = 0; i < n; i++)
-		buf_add_u8(b, (uint8_t)(i * 7 + i / 251 + minor));
-	struct digest d = digest_of(buf_span(b));
-	buf_add_le(b, 0x6907, 2);
-	buf_add_le(b, 40, 2);
-	buf_add_le(b, MCUBOOT_SHA256, 2);
-	buf_add_le(b, DIGEST_BYTES, 2);
-	buf_add(b, SPAN_OF(d.b));
-}
-
 static const struct smp_server_config zephyr = { .version = SMP_V2, .buf_size = 2475, .buf_count = 4, .restart_ms = 50 };
-
-static void server_is(struct fixture *f, const struct smp_server_config *c)
-{
-	_cleanup_buf_ struct buf old = { 0 };
-
-	smp_server_free(f->server);
-	f->server = smp_server_new(c);
-	make_image(&old, 0, 3000);
-	assert_int_equal(smp_server_put(f->server, 0, buf_span(&old)), 0);
-}
 
 static int setup(void **state)
 {
@@ -257,12 +131,10 @@ static int setup(void **state)
 	f->workers = worker_pool_new(f->loop, 1);
 	f->lock = smp_lock_new();
 	f->ble = fake_ble_new(f->loop);
-	f->node = fake_node_new(f->ble, "ble-c00000000001", &node_ops, f);
-	f->node->is_here = true;
-	node_offers(f);
-	f->server_timer = loop_timer_new(f->loop, on_server_timer, f);
-	server_is(f, &zephyr);
-	make_image(&f->image, 1, IMAGE_BYTES);
+	smp_peripheral_init(&f->p, f->ble, f->loop, "ble-c00000000001", &zephyr);
+	f->p.lost = on_lost;
+	f->p.ctx = f;
+	smp_peripheral_image(&f->image, 1, IMAGE_BYTES);
 	f->manifest = digest_of(SPAN_LIT("manifest"));
 	f->images[0] = (struct delivery_image){ .digest = digest_of(buf_span(&f->image)), .bytes = f->image.n };
 	assert_int_equal(smp_ble_open(&(struct smp_ble_config){
@@ -285,10 +157,8 @@ static int teardown(void **state)
 	assert_int_equal(fake_ble_links(f->ble), 0);
 	smp_lock_free(f->lock);
 	fake_ble_free(f->ble);
-	loop_timer_free(f->server_timer);
-	smp_server_free(f->server);
+	smp_peripheral_done(&f->p);
 	buf_done(&f->image);
-	buf_done(&f->in);
 	loop_free(f->loop);
 	test_free(f);
 	return 0;
@@ -309,7 +179,7 @@ static bool is_done(void *ctx)
 
 static bool is_linked(void *ctx)
 {
-	return ((struct fixture *)ctx)->node->n_links > 0;
+	return ((struct fixture *)ctx)->p.node->n_links > 0;
 }
 
 static bool is_halfway(void *ctx)
@@ -320,15 +190,15 @@ static bool is_halfway(void *ctx)
 static void is_updated(struct fixture *f)
 {
 	if (!until(f->loop, is_done, f, LONG_MS))
-		fail_msg("not done: %llu bytes, %u links, %u reports", (unsigned long long)f->sent, f->node->n_links, f->n_reports);
+		fail_msg("not done: %llu bytes, %u links, %u reports", (unsigned long long)f->sent, f->p.node->n_links, f->n_reports);
 	if (f->result != 1)
 		fail_msg("%u: %s", f->result, f->reason);
 	assert_string_equal(f->device, "lamp");
 	assert_string_equal(f->version, "1.1.0");
-	assert_string_equal(smp_server_version(f->server), "1.1.0");
-	assert_true(smp_server_is_confirmed(f->server));
-	assert_true(span_eq(smp_server_slot(f->server, 0), buf_span(&f->image)));
-	assert_int_equal(smp_server_counts(f->server).reverts, 0);
+	assert_string_equal(smp_server_version(f->p.server), "1.1.0");
+	assert_true(smp_server_is_confirmed(f->p.server));
+	assert_true(span_eq(smp_server_slot(f->p.server, 0), buf_span(&f->image)));
+	assert_int_equal(smp_server_counts(f->p.server).reverts, 0);
 }
 
 static void is_refused(struct fixture *f, unsigned result, const char *reason)
@@ -350,11 +220,11 @@ static void an_image_goes_the_whole_way_and_the_firmware_revision_is_read_again(
 	assert_int_equal(f->states[2], 1);
 	assert_int_equal(f->states[3], 1);
 	assert_string_equal(f->reason, "firmware revision rev-1.1.0"); /* BLZ-12 */
-	assert_int_equal(f->node->n_links, 2);
-	assert_int_equal(f->node->n_fresh, 1);         /* after its restart */
-	assert_int_equal(f->largest_write, GATT_STREAM_BYTES_MAX);
-	assert_true(f->largest_message > 2000 && f->largest_message <= 2048);  /* in parts, both ways: SMP-15 */
-	assert_int_equal(smp_server_counts(f->server).bytes, f->image.n);
+	assert_int_equal(f->p.node->n_links, 2);
+	assert_int_equal(f->p.node->n_fresh, 1);         /* after its restart */
+	assert_int_equal(f->p.largest_write, GATT_STREAM_BYTES_MAX);
+	assert_true(f->p.largest_message > 2000 && f->p.largest_message <= 2048);  /* in parts, both ways: SMP-15 */
+	assert_int_equal(smp_server_counts(f->p.server).bytes, f->image.n);
 	assert_int_equal(fake_ble_links(f->ble), 0);
 }
 
@@ -365,15 +235,15 @@ static void links_of_all_sizes_carry_it(void **state)
 
 	for (size_t i = 0; i < sizeof(chunks) / sizeof(*chunks); i++)
 		for (uint32_t size = 0; size <= 384; size += 384) {
-			server_is(f, &(struct smp_server_config){ .version = SMP_V2, .buf_size = size, .buf_count = size ? 4 : 0, .restart_ms = 50 });
-			f->node->chunk_max = chunks[i];
-			f->node->stream_room = 2; /* EAGAIN every now and then: BLZ-6 */
-			f->n_done = f->largest_write = f->largest_message = 0;
+			smp_peripheral_is(&f->p, &(struct smp_server_config){ .version = SMP_V2, .buf_size = size, .buf_count = size ? 4 : 0, .restart_ms = 50 });
+			f->p.node->chunk_max = chunks[i];
+			f->p.node->stream_room = 2; /* EAGAIN every now and then: BLZ-6 */
+			f->n_done = f->p.largest_write = f->p.largest_message = 0;
 			start(f);
 			is_updated(f);
-			assert_int_equal(f->largest_write, chunks[i] < f->largest_message ? chunks[i] : f->largest_message);
+			assert_int_equal(f->p.largest_write, chunks[i] < f->p.largest_message ? chunks[i] : f->p.largest_message);
 			size_t whole = chunks[i] < SMP_UPLOAD_MESSAGE_BYTES_MIN ? SMP_UPLOAD_MESSAGE_BYTES_MIN : chunks[i];
-			assert_true(f->largest_message <= (size ? size : whole)); /* a node that tells no buffers gets no parts it can be spared */
+			assert_true(f->p.largest_message <= (size ? size : whole)); /* a node that tells no buffers gets no parts it can be spared */
 			f->driver->ops->cancel(f->driver, "lamp", "j");
 		}
 }
@@ -382,20 +252,20 @@ static void a_node_that_puts_nothing_together_gets_whole_messages(void **state)
 {
 	struct fixture *f = *state;
 
-	f->takes_no_parts = true;
-	f->node->chunk_max = 244;
+	f->p.takes_no_parts = true;
+	f->p.node->chunk_max = 244;
 	start(f);
 	is_updated(f);
-	uint64_t requests = smp_server_counts(f->server).requests;
+	uint64_t requests = smp_server_counts(f->p.server).requests;
 
-	server_is(f, &zephyr);         /* and it is remembered of it */
+	smp_peripheral_is(&f->p, &zephyr);         /* and it is remembered of it */
 	f->driver->ops->cancel(f->driver, "lamp", "j");
 	f->n_done = 0;
-	f->largest_message = 0;
+	f->p.largest_message = 0;
 	start(f);
 	is_updated(f);
-	assert_true(f->largest_message <= 244);
-	assert_true(smp_server_counts(f->server).requests <= requests);
+	assert_true(f->p.largest_message <= 244);
+	assert_true(smp_server_counts(f->p.server).requests <= requests);
 }
 
 static void a_link_that_is_lost_anywhere_only_costs_time(void **state)
@@ -403,14 +273,14 @@ static void a_link_that_is_lost_anywhere_only_costs_time(void **state)
 	struct fixture *f = *state;
 
 	for (unsigned at = 1; at < 110; at += at < 8 ? 1 : 25) {
-		server_is(f, &zephyr);
-		f->end_at_write = f->n_writes + at;
+		smp_peripheral_is(&f->p, &zephyr);
+		f->end_at_write = f->p.n_writes + at;
 		f->end_error = at % 3 == 0 ? -EAGAIN : -ECONNRESET;
 		f->n_done = 0;
 		f->sent = 0;
 		start(f);
 		is_updated(f);
-		struct smp_server_counts n = smp_server_counts(f->server);
+		struct smp_server_counts n = smp_server_counts(f->p.server);
 		assert_int_equal(n.uploads_begun, 1);
 		assert_int_equal(n.bytes, f->image.n);         /* resumed, nothing twice */
 		assert_int_equal(n.swaps, 1);
@@ -430,8 +300,8 @@ static void turns_are_taken_as_often_as_others_wait(void **state)
 	f->ends_again = false;
 	f->end_at_write = 0;
 	is_updated(f);
-	assert_true(f->node->n_links > 3);
-	assert_int_equal(smp_server_counts(f->server).uploads_begun, 1);
+	assert_true(f->p.node->n_links > 3);
+	assert_int_equal(smp_server_counts(f->p.server).uploads_begun, 1);
 }
 
 static void a_node_that_goes_away_in_mid_upload_is_waited_for(void **state)
@@ -445,26 +315,26 @@ static void a_node_that_goes_away_in_mid_upload_is_waited_for(void **state)
 	assert_true(f->sent > 10000 && f->sent < IMAGE_BYTES);
 	assert_int_equal(f->n_open, 0);                /* nothing is held for it */
 	assert_int_equal(fake_ble_links(f->ble), 0);
-	fake_node_show(f->node, true);
+	fake_node_show(f->p.node, true);
 	smp_driver_heard(f->driver, "lamp");           /* not at once: it was just lost */
-	while (!f->n_done && f->node->n_links < 2) {
+	while (!f->n_done && f->p.node->n_links < 2) {
 		(void)until(f->loop, is_done, f, 100);
 		smp_driver_heard(f->driver, "lamp");
 	}
 	is_updated(f);
-	assert_int_equal(smp_server_counts(f->server).uploads_begun, 1);
+	assert_int_equal(smp_server_counts(f->p.server).uploads_begun, 1);
 }
 
 static void a_node_that_never_shows_up_is_waited_for_without_a_place(void **state)
 {
 	struct fixture *f = *state;
 
-	f->node->is_here = false;
+	f->p.node->is_here = false;
 	start(f);
 	assert_false(until(f->loop, is_linked, f, 200));
 	assert_int_equal(f->n_reports, 0);
 	assert_int_equal(fake_ble_links(f->ble), 0);
-	fake_node_show(f->node, true);
+	fake_node_show(f->p.node, true);
 	smp_driver_heard(f->driver, "somebody else");
 	assert_false(until(f->loop, is_linked, f, 50));
 	smp_driver_heard(f->driver, "lamp");
@@ -477,7 +347,7 @@ static void a_node_that_does_not_come_back_from_its_restart_is_told_so(void **st
 	struct smp_settings s = { .message_bytes = 2048, .window = 4, .restart_s = 2 };
 
 	smp_ble_set(f->driver, &s, false);
-	server_is(f, &(struct smp_server_config){ .version = SMP_V2, .buf_size = 2475, .buf_count = 4, .restart_ms = 60000 });
+	smp_peripheral_is(&f->p, &(struct smp_server_config){ .version = SMP_V2, .buf_size = 2475, .buf_count = 4, .restart_ms = 60000 });
 	start(f);
 	is_refused(f, 8, "after its restart");
 	assert_int_equal(f->states[3], 1);
@@ -489,7 +359,7 @@ static void a_node_that_goes_back_is_seen_to(void **state)
 	struct smp_settings s = { .message_bytes = 2048, .window = 4, .restart_s = 10, .proof_s = 1 };
 
 	smp_ble_set(f->driver, &s, false);
-	server_is(f, &(struct smp_server_config){ .version = SMP_V2, .buf_size = 2475, .buf_count = 4, .restart_ms = 50, .crash_ms = 300 });
+	smp_peripheral_is(&f->p, &(struct smp_server_config){ .version = SMP_V2, .buf_size = 2475, .buf_count = 4, .restart_ms = 50, .crash_ms = 300 });
 	start(f);
 	is_refused(f, 8, "went back to its old image");
 }
@@ -498,11 +368,11 @@ static void a_link_that_is_always_lost_is_given_up_in_the_end(void **state)
 {
 	struct fixture *f = *state;
 
-	f->node->connect_error = -ECONNRESET;
+	f->p.node->connect_error = -ECONNRESET;
 	start(f);
 	assert_false(until(f->loop, is_done, f, 1200)); /* it takes its time: the pauses double */
 	assert_true(fake_ble_links(f->ble) <= 1);
-	f->node->connect_error = 0;
+	f->p.node->connect_error = 0;
 	is_updated(f);
 }
 
@@ -510,10 +380,10 @@ static void garbage_is_dropped_and_the_node_given_up_as_silent(void **state)
 {
 	struct fixture *f = *state;
 
-	f->is_garbage = true;
+	f->p.is_garbage = true;
 	start(f);
 	assert_false(until(f->loop, is_done, f, 500));
-	f->is_garbage = false;
+	f->p.is_garbage = false;
 	is_updated(f);
 }
 
@@ -521,32 +391,32 @@ static void a_node_without_the_service_is_looked_at_afresh_then_refused(void **s
 {
 	struct fixture *f = *state;
 
-	fake_node_offers_nothing(f->node);
+	fake_node_offers_nothing(f->p.node);
 	start(f);
 	is_refused(f, 9, "no SMP service");
-	assert_int_equal(f->node->n_links, 2);
-	assert_int_equal(f->node->n_fresh, 1);
+	assert_int_equal(f->p.node->n_links, 2);
+	assert_int_equal(f->p.node->n_fresh, 1);
 }
 
 static void a_pairing_is_made_where_it_is_allowed(void **state)
 {
 	struct fixture *f = *state;
 
-	f->node->wants_bond = true;
+	f->p.node->wants_bond = true;
 	start(f);
 	is_updated(f);
-	assert_int_equal(f->node->n_pairs, 1);
+	assert_int_equal(f->p.node->n_pairs, 1);
 }
 
 static void a_pairing_that_is_not_allowed_is_a_clear_reason(void **state)
 {
 	struct fixture *f = *state;
 
-	f->node->wants_bond = true;
-	f->node->pair_error = -EACCES;
+	f->p.node->wants_bond = true;
+	f->p.node->pair_error = -EACCES;
 	start(f);
 	is_refused(f, 8, "wants a pairing");
-	assert_int_equal(f->node->n_pairs, 1);
+	assert_int_equal(f->p.node->n_pairs, 1);
 	assert_int_equal(f->sent, 0);
 }
 
@@ -554,15 +424,15 @@ static void cancelled_while_it_pairs_or_streams_nothing_comes(void **state)
 {
 	struct fixture *f = *state;
 
-	f->node->wants_bond = true;
+	f->p.node->wants_bond = true;
 	start(f);
-	while (f->node->n_pairs == 0)
+	while (f->p.node->n_pairs == 0)
 		(void)until(f->loop, is_done, f, 1);
 	f->driver->ops->cancel(f->driver, "lamp", "j");
 	assert_false(until(f->loop, is_done, f, 50));
-	f->is_deaf = true;
+	f->p.is_deaf = true;
 	start(f);
-	while (f->n_writes == 0)
+	while (f->p.n_writes == 0)
 		(void)until(f->loop, is_done, f, 1);
 	f->driver->ops->cancel(f->driver, "lamp", "j");
 	assert_int_equal(fake_ble_links(f->ble), 0);
@@ -573,10 +443,10 @@ static void another_program_on_the_characteristic_is_not_fought(void **state)
 {
 	struct fixture *f = *state;
 
-	f->node->stream_error = -EBUSY;        /* BLZ-10 */
+	f->p.node->stream_error = -EBUSY;        /* BLZ-10 */
 	start(f);
 	assert_false(until(f->loop, is_done, f, 300));
-	f->node->stream_error = 0;
+	f->p.node->stream_error = 0;
 	is_updated(f);
 }
 
@@ -590,7 +460,7 @@ static void bluetooth_that_goes_and_comes_costs_no_job(void **state)
 	assert_false(until(f->loop, is_done, f, 200));
 	assert_true(f->sent > 10000 && f->sent < IMAGE_BYTES);
 	fake_ble_set_health(f->ble, BLE_READY);
-	while (!f->n_done && f->node->n_links < 2) {
+	while (!f->n_done && f->p.node->n_links < 2) {
 		(void)until(f->loop, is_done, f, 100);
 		smp_driver_heard(f->driver, "lamp");
 	}
@@ -622,8 +492,8 @@ static void two_drivers_never_talk_to_one_device(void **state)
 	assert_true(until(f->loop, is_halfway, f, LONG_MS));
 	assert_int_equal(other->ops->start(other, &o), 0);
 	is_updated(f);
-	assert_int_equal(f->node->n_links, 2);         /* only the first one's */
-	assert_int_equal(smp_server_counts(f->server).uploads_begun, 1);
+	assert_int_equal(f->p.node->n_links, 2);         /* only the first one's */
+	assert_int_equal(smp_server_counts(f->p.server).uploads_begun, 1);
 	other->ops->close(other);
 }
 
