@@ -37,7 +37,8 @@ static void place_give(struct nordic_target *mine)
 static void target_release(struct nordic_target *t)
 {
 	nordic_link_close(t);
-	nordic_seek_end(t);
+	nordic_search_end(t);
+	t->is_seeking = t->is_entering = false;
 	t->upload = nordic_upload_free(t->upload);
 	if (t->has_package)
 		nordic_package_done(&t->package);
@@ -305,7 +306,9 @@ static void stage_load(struct nordic_target *t)
 	} else if (t->package.is_legacy && !t->drv->c.is_permitted(t->drv->c.ctx, t->device)) {
 		nordic_target_refuse(t, OBJECT5_PACKAGE, "Legacy DFU checks no signature: it needs a [[permit]] of kind \"legacy-dfu\" for the device");
 	} else if (node) {
+		/* What bluetoothd remembers may be from its bootloader; when it is forgotten the node has to be heard again. */
 		t->aim = ND_BOOTLOADER;
+		nordic_search_begin(t);
 		nordic_reach(t, node, true);
 	} else {
 		nordic_target_park(t);

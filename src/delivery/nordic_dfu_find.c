@@ -152,9 +152,8 @@ void nordic_seek(struct nordic_target *t, enum nd_aim aim, bool is_fresh)
 	struct mono now = mono_now();
 
 	nordic_link_close(t);
-	if (!t->is_searching)
-		ble_search_begin(t->drv->c.ble);
-	t->is_searching = true;
+	nordic_search_begin(t);
+	t->is_seeking = true;
 	t->stage = ND_SEEK;
 	t->aim = aim;
 	t->is_fresh = is_fresh;
@@ -172,7 +171,14 @@ void nordic_seek_again(struct nordic_target *t)
 	loop_timer_set(t->timer, nordic_pace_ms(t, ND_AGAIN_MS));
 }
 
-void nordic_seek_end(struct nordic_target *t)
+void nordic_search_begin(struct nordic_target *t)
+{
+	if (!t->is_searching)
+		ble_search_begin(t->drv->c.ble);
+	t->is_searching = true;
+}
+
+void nordic_search_end(struct nordic_target *t)
 {
 	if (t->is_searching)
 		ble_search_end(t->drv->c.ble);

@@ -64,7 +64,9 @@ struct nordic_target {                         /* the order of one device */
 	char neighbours[NORDIC_DFU_NEIGHBOURS_MAX][BLE_ID_BYTES];      /* in their bootloaders, and not ours */
 	size_t n_neighbours;
 	bool too_many_neighbours;
-	bool is_searching, is_fresh;           /* it restarted as something else */
+	bool is_searching;                     /* the radio scans all the time for it */
+	bool is_seeking;                       /* it restarted, or the link was lost: until deadline */
+	bool is_fresh;                         /* it restarted as something else */
 	enum nd_aim aim;
 	struct mono since, deadline;           /* heard after since counts */
 	int rssi;
@@ -123,7 +125,8 @@ void nordic_find_is_not(struct nordic_target *t, const char *node);    /* that o
 void nordic_seek(struct nordic_target *t, enum nd_aim aim, bool is_fresh);     /* until restart_s from now */
 void nordic_seek_again(struct nordic_target *t);       /* what was found is not it, or not yet; until the same time */
 void nordic_seek_step(struct nordic_target *t);
-void nordic_seek_end(struct nordic_target *t);
+void nordic_search_begin(struct nordic_target *t);
+void nordic_search_end(struct nordic_target *t);
 /* nordic_dfu_link.c */
 void nordic_reach(struct nordic_target *t, const char *node, bool is_fresh);
 void nordic_link_close(struct nordic_target *t);

@@ -74,7 +74,7 @@ void nordic_link_close(struct nordic_target *t)
 /* The link is gone, or did not come. */
 void nordic_link_lost(struct nordic_target *t)
 {
-	bool is_first = t->stage != ND_UPLOAD && !t->is_entering && !t->is_searching;
+	bool is_first = t->stage != ND_UPLOAD && !t->is_entering && !t->is_seeking;
 
 	nordic_link_close(t);
 	if (t->link_error == -EACCES)
@@ -378,7 +378,8 @@ static void upload_begin(struct nordic_target *t)
 	const struct nordic_upload_ops machine = { .control = on_control, .packet = on_packet, .event = on_event, .ctx = t };
 	struct nordic_upload_config c = { .prn = t->drv->c.settings.prn, .answer_ms = t->drv->c.settings.answer_ms };
 
-	nordic_seek_end(t);
+	nordic_search_end(t);
+	t->is_seeking = false;
 	memcpy(t->boot, t->at, sizeof(t->boot));
 	t->stage = ND_UPLOAD;
 	t->is_entering = false;
@@ -439,14 +440,14 @@ static void act(struct nordic_target *t)
 			upload_begin(t);
 	} else if (!is_own) {
 		nordic_find_is_not(t, t->at);
-		if (t->is_searching)
+		if (t->is_seeking)
 			nordic_seek_again(t);
 		else
 			nordic_target_park(t);
 	} else if (t->kind == ND_SECURE_APP || t->kind == ND_LEGACY_APP) {
 		if (may_update(t))
 			enter_begin(t);
-	} else if (t->is_searching) {
+	} else if (t->is_seeking) {
 		nordic_seek_again(t);
 	} else {
 		nordic_target_refuse(t, OBJECT5_PROTOCOL, "the node offers no DFU service of Nordic's: neither a bootloader nor a way into it");
