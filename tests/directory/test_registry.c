@@ -390,6 +390,27 @@ static void one_credential_has_its_share(void **state) /* RD-87 */
 	assert_int_equal(put_request(w, &req, NULL), 1);
 }
 
+/* For nodes that cannot register (BLE-9): as many as there are, and nobody else's to change. */
+static void the_gateway_registers_what_it_must(void **state)
+{
+	struct world *w = *state;
+	struct registry_request req = request("ble-1", "");
+	char at[REGISTRY_LOCATION_BYTES];
+
+	req.owner = REGISTRY_OWNER_GATEWAY;
+	assert_int_equal(put_request(w, &req, at), 1);
+	req.endpoint = SPAN_LIT("ble-2");
+	assert_int_equal(put_request(w, &req, NULL), 1);
+	req.endpoint = SPAN_LIT("ble-3");
+	assert_int_equal(put_request(w, &req, NULL), 1); /* one over a credential's share */
+	req.endpoint = SPAN_LIT("ble-1");
+	req.owner = "";
+	assert_int_equal(put_request(w, &req, NULL), -EACCES);
+	req.owner = "alice";
+	assert_int_equal(put_request(w, &req, NULL), -EACCES);
+	assert_int_equal(registry_remove(w->r, span_str(at), "", NULL, NULL), -EACCES);
+}
+
 static void many_expire_in_batches(void **state)
 {
 	struct world *w = *state;
@@ -589,6 +610,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_full_directory_refuses_new_names_only, setup, teardown),
 		cmocka_unit_test_setup_teardown(first_come_is_first_remembered, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_credential_has_its_share, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_gateway_registers_what_it_must, setup, teardown),
 		cmocka_unit_test_setup_teardown(many_expire_in_batches, setup, teardown),
 		cmocka_unit_test_setup_teardown(registrations_survive_a_restart, disk_setup, disk_teardown),
 		cmocka_unit_test_setup_teardown(a_clock_set_back_does_not_prolong_a_lifetime, disk_setup, disk_teardown),

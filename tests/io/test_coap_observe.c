@@ -431,6 +431,62 @@ static void an_answer_that_comes_later_begins_one_as_well(void **state)
 	assert_int_equal(f->n_defer, 2);
 }
 
+/* ---- who observes on behalf of observers (OB-8, OB-10) ---- */
+
+static int n_observing;
+static bool is_refused;
+
+static void on_observing(void *ctx, const struct coap_request *q, bool begins)
+{
+	assert_true(coap_path_is(q, "heart"));
+	assert_non_null(ctx);
+	n_observing += begins ? 1 : -1;
+}
+
+static int on_heart(void *ctx, const struct coap_request *q, struct coap_response *r)
+{
+	r->code = COAP_205_CONTENT;
+	r->no_observe = is_refused;
+	return COAP_HANDLER_DONE;
+}
+
+static void a_route_hears_when_observations_begin_and_end(void **state)
+{
+	struct fixture *f = *state;
+	struct coap_route route = { .path = "heart", .methods = BIT(COAP_M_GET), .observable = true, .fn = on_heart, .ctx = f, .observing = on_observing };
+	struct raw m;
+
+	n_observing = 0;
+	is_refused = false;
+	assert_int_equal(coap_endpoint_add(f->e, &route), 0);
+	subscribe(f, "heart", "1");
+	assert_int_equal(n_observing, 1);
+	subscribe(f, "heart", "2");
+	assert_int_equal(n_observing, 2);
+	subscribe(f, "heart", "2"); /* the same again: one ends, one begins */
+	assert_int_equal(n_observing, 2);
+	m = observe("heart", "1", 1);
+	(void)raw_exchange(f, &m);
+	assert_int_equal(n_observing, 1);
+	/* what is left when the endpoint goes is not told any more: teardown */
+}
+
+static void a_handler_may_answer_without_observe(void **state)
+{
+	struct fixture *f = *state;
+	struct coap_route route = { .path = "heart", .methods = BIT(COAP_M_GET), .observable = true, .fn = on_heart, .ctx = f, .observing = on_observing };
+	struct raw m = observe("heart", "1", 0), r;
+
+	n_observing = 0;
+	is_refused = true;
+	assert_int_equal(coap_endpoint_add(f->e, &route), 0);
+	r = raw_exchange(f, &m);
+	assert_int_equal(r.b[1], COAP_205_CONTENT);
+	assert_int_equal(raw_find_uint(&r, O_OBSERVE), -1);
+	assert_int_equal(n_observing, 0);
+	assert_int_equal(metric_get(METRIC_COAP_OBSERVERS), 0);
+}
+
 static void a_client_is_told_of_the_end(void **state)
 {
 	struct fixture *f = *state;
@@ -488,6 +544,8 @@ int main(void)
 		fixture_test(a_client_follows_a_resource),
 		fixture_test(a_2_03_begins_an_observation_too),
 		fixture_test(an_answer_that_comes_later_begins_one_as_well),
+		fixture_test(a_route_hears_when_observations_begin_and_end),
+		fixture_test(a_handler_may_answer_without_observe),
 		fixture_test(a_client_is_told_of_the_end),
 		fixture_test(over_dtls_the_next_one_follows_the_ack_too),
 	};
