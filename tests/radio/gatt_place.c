@@ -128,6 +128,13 @@ void place_run(struct place *p, int64_t ms)
 	(void)loop_run_for(p->loop, ms);
 }
 
+void place_until_called(struct place *p, const char *method, size_t n)
+{
+	for (int i = 0; i < PLACE_MS / 5 && fake_calls(p->f, NULL, method) < n; i++)
+		place_run(p, 5);
+	assert_int_equal(fake_calls(p->f, NULL, method), n);
+}
+
 struct place *place_new(const struct fake_node *n)
 {
 	struct place *p = NEW(struct place);

@@ -31,3 +31,4 @@ struct ble_link *place_link(struct place *p);
 void place_close(struct place *p, struct ble_link *k);
 bool place_until(struct place *p, bool (*test)(void *ctx), void *ctx);
 void place_run(struct place *p, int64_t ms);
+void place_until_called(struct place *p, const char *method, size_t n);        /* that often, on any object */

@@ -163,12 +163,12 @@ static void a_closed_link_hears_no_answers_and_holds_nobody_up(void **state)
 
 	(void)state;
 	place_connect(p);
-	fake_delay(p->f, NULL, "ReadValue", 30);
+	fake_delay(p->f, NULL, "ReadValue", 300);
 	struct ble_link *k = place_link(p), *other = place_link(p);
 	assert_int_equal(gatt_read(k, h, on_answer, &a[0]), 0);
 	assert_int_equal(gatt_read(k, h, on_answer, &a[1]), 0);
 	assert_int_equal(gatt_read(other, h, on_answer, &a[2]), 0);
-	place_run(p, 10); /* the first is under way */
+	place_until_called(p, "ReadValue", 1);
 	place_close(p, k);
 	assert_true(place_until(p, is_answered, &a[2]));
 	assert_int_equal(a[2].error, 0);
@@ -260,7 +260,7 @@ static void when_bluetoothd_dies_what_was_asked_fails(void **state)
 	fake_fail(p->f, NULL, "ReadValue", -1, NULL, NULL);
 	struct ble_link *k = place_link(p);
 	assert_int_equal(gatt_read(k, h, on_answer, &a), 0);
-	place_run(p, 30);
+	place_until_called(p, "ReadValue", 1);
 	assert_int_equal(a.n, 0);
 	fake_bluez_stop(p->f);
 	for (int i = 0; i < 1000 && !p->n_ended; i++)

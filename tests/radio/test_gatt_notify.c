@@ -233,19 +233,18 @@ static void a_value_that_was_read_is_no_notification(void **state)
 	listen_to(&e, k, h);
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(gatt_read(k, h, NULL, NULL), 0);
-	for (int i = 0; i < 1000 && fake_calls(p->f, NULL, "ReadValue") < 3; i++)
-		place_run(p, 5);
+	place_until_called(p, "ReadValue", 3);
 	place_run(p, 20);
 	assert_int_equal(e.n, 0);
 	/* but one that comes in the middle of reading is */
-	fake_delay(p->f, NULL, "ReadValue", 40);
+	fake_delay(p->f, NULL, "ReadValue", 200);
 	assert_int_equal(gatt_read(k, h, NULL, NULL), 0);
-	place_run(p, 10);
+	place_until_called(p, "ReadValue", 4);
 	assert_true(fake_notify(p->f, h, SPAN_LIT("told")));
 	fake_value_set(p->f, h, SPAN_LIT("read"));
 	assert_true(place_until(p, has_heard, &e));
 	assert_string_equal(e.values[0], "told");
-	place_run(p, 60);
+	place_run(p, 250);
 	assert_int_equal(e.n, 1);
 	place_close(p, k);
 	place_free(p);
@@ -306,12 +305,12 @@ static void it_may_be_asked_for_again_at_once(void **state)
 	assert_int_equal(e.error, 0);
 	/* and given up before it was had */
 	gatt_unsubscribe(e.s);
-	fake_delay(p->f, NULL, "AcquireNotify", 20);
+	fake_delay(p->f, NULL, "AcquireNotify", 200);
 	e.n_ready = 0;
 	assert_int_equal(gatt_subscribe(k, h, &ops, &e, &e.s), 0);
-	place_run(p, 5);
+	place_until_called(p, "AcquireNotify", 5);
 	gatt_unsubscribe(e.s);
-	place_run(p, 60);
+	place_run(p, 300);
 	assert_int_equal(e.n_ready, 0);
 	assert_quiet(p, h);
 	place_close(p, k);

@@ -298,12 +298,12 @@ static void closing_while_it_is_asked_for_is_quiet(void **state)
 
 	(void)state;
 	place_connect(p);
-	fake_delay(p->f, NULL, "AcquireWrite", 20);
+	fake_delay(p->f, NULL, "AcquireWrite", 200);
 	struct ble_link *k = place_link(p);
 	assert_int_equal(gatt_stream_open(k, h, &ops, &w, &w.s), 0);
-	place_run(p, 5);
+	place_until_called(p, "AcquireWrite", 1);
 	assert_null(gatt_stream_close(w.s));
-	place_run(p, 60);
+	place_run(p, 300);
 	assert_int_equal(w.n_ready, 0);
 	assert_false(fake_is_acquired(p->f, h)); /* the socket that came was closed */
 	place_close(p, k);
