@@ -59,6 +59,10 @@ def bare_stream(f):
     return n * size / 1024 / seconds
 
 
+def adapter(f):
+    return next(a for a in f.gateway.items("ble/adapters") if a["name"] == "hci0")
+
+
 class Counts:
     """What a node counted since."""
 
@@ -114,11 +118,14 @@ def test_a_node_is_taken_through_a_whole_update(field):
 
 
 def test_bluetoothd_is_killed_in_the_middle(field):
-    """Links, adapters and nodes are gone, and come back: the job goes on where it was."""
+    """Links, adapters and nodes are gone, and come back: the job goes on where it was. From here on BlueZ offers advertisement
+    monitors, and links carry less at once."""
     u = Update(field, field.slow)
+    assert not adapter(field)["is_passive"]
     u.wait_moving()
-    field.kill_bluetoothd()
+    field.kill_bluetoothd(mtu=65, experimental=True)
     u.check_resumed()
+    lib.wait_for(lambda: adapter(field)["is_passive"], "scanning is passive", 20, [field.gateway])
 
 
 def test_the_adapter_is_switched_off_in_the_middle(field):
@@ -248,6 +255,24 @@ def test_notifications_are_observed(field):
         field.meter.tell("battery 100")
 
 
+def test_who_may_be_paired_with_is_said_in_the_configuration(field):
+    """Just works, for the nodes that are named; then what is for paired ones can be read; a bond is forgotten when told."""
+    node, other = field.crash, field.meter
+    assert "pairing" in lib.ctl("-s", field.gateway.sock, "ble", "pair", node.id, ok=None).stderr
+    field.configure({"ble": {"pairing": "just-works", "pairing_nodes": [node.address]}})
+
+    def is_bonded():
+        return field.gateway.get(f"ble/nodes/{node.id}")["is_bonded"]
+    assert not is_bonded()
+    assert lib.ctl("-s", field.gateway.sock, "ble", "pair", other.id, ok=None).returncode != 0
+    field.ctl("ble", "pair", node.id)
+    lib.wait_for(is_bonded, "it is bonded", 20, [field.gateway])
+    assert Http(field, node).get(OWN % 2) == "secret 200"
+    field.ctl("ble", "unpair", node.id)
+    lib.wait_for(lambda: not is_bonded(), "the bond is forgotten", 20, [field.gateway])
+    field.configure({"ble": {"pairing": "off", "pairing_nodes": []}})
+
+
 # ---- Nordic
 
 class Dfu:
@@ -279,7 +304,7 @@ def test_a_nordic_node_restarts_at_the_next_address_and_is_cut_in_the_middle(fie
 
 
 def test_a_nordic_node_restarts_at_the_same_address_and_loses_packets(field):
-    d = Dfu(field, field.bulb, nordic_package.secure)
+    d = Dfu(field, field.bulb, lambda firmware, version: nordic_package.secure(firmware, version, field.dir + "/tag.pem"))
     field.wait_status(field.bulb, lambda s: s["packets"] > 0, "it begins")
     start = time.monotonic()
     field.wait_status(field.bulb, lambda s: s["updates"] > 0, "all is sent")
