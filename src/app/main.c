@@ -33,7 +33,7 @@ static void version(void)
 	printf("dormoused %s\n", DORMOUSE_VERSION);
 	printf("libraries: %s, SQLite %s, jansson %s\n", buf_str(&io), db_library_version(), json_library_version());
 	printf("features: rd(RFC 9176) suit cose-es256 cose-es384 cose-eddsa cose-mac0 x5chain crl ocsp coap coaps-psk coaps-x509 observe "
-	       "block coap-pull smp-udp forward-proxy https-source folder-source audit-log http-api coap-admin\n"
+	       "block coap-pull smp-udp smp-ble nordic-dfu forward-proxy https-source folder-source audit-log http-api coap-admin\n"
 	       "absent: oscore lms ml-dsa (newer libraries add them at build time)\n");
 }
 
