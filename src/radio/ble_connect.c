@@ -280,7 +280,7 @@ static void on_connected(void *ctx, sd_bus_message *answer, int error, const cha
 
 static void say_connect(struct ble_connection *c)
 {
-	c->is_foreign = c->device->is_connected;
+	c->is_foreign = c->device->is_connected && !c->device->is_inherited;
 	if (bluez_call_plain(c->ble->bluez, c->device->object.path, BLUEZ_I_DEVICE, "Connect", BLUEZ_CONNECT_MS, on_connected, c, &c->call) < 0)
 		failed(c, -ENOTCONN, "bluetoothd is gone");
 }
@@ -447,6 +447,20 @@ void ble_connection_device_gone(struct bluez_device *d)
 		off(c);
 }
 
+/* A private address was resolved: the connection is the identity's from now on. */
+void ble_connection_moved(struct ble_connection *c, const uint8_t address[static BLE_ADDRESS_BYTES])
+{
+	struct ble_seen *s = ble_seen_find(c->ble, c->address);
+
+	if (ble_connection_of(c->ble, address)) {
+		lost(c, -ECONNRESET, "who is behind its private address is known now, and waited for already");
+		return;
+	}
+	if (s)
+		s->connection = NULL;
+	memcpy(c->address, address, BLE_ADDRESS_BYTES);
+}
+
 void ble_connection_radio_gone(struct ble_radio *r, const char *why)
 {
 	struct ble_connection *c, *next;
@@ -519,6 +533,19 @@ struct waiting {
 	size_t n;
 };
 
+/* A connection that nobody has asked for since we began, perhaps left over by a daemon that was killed. */
+static bool drop_inherited(struct ble_radio *r)
+{
+	for (struct bluez_device *d = r->adapter->devices; d; d = d->next) {
+		if (!d->is_connected || !d->is_inherited || connection_on(d))
+			continue;
+		d->is_inherited = false;
+		(void)bluez_call_plain(r->ble->bluez, d->object.path, BLUEZ_I_DEVICE, "Disconnect", BLUEZ_CALL_MS, NULL, NULL, NULL);
+		return true;                   /* that it has ended is signalled, and the plan comes back */
+	}
+	return false;
+}
+
 /* Somebody gives way, now or at a time that the plan comes back for. */
 static void make_room(struct ble_radio *r, struct mono now)
 {
@@ -535,6 +562,8 @@ static void make_room(struct ble_radio *r, struct mono now)
 		holders[n] = (struct ble_holder){ .is_idle = !c->links, .is_fixed = c->state != CONNECTION_READY, .since = c->since };
 		who[n++] = c;
 	}
+	if (drop_inherited(r))
+		return;
 	size_t i = ble_turn_yield(holders, n, r->ble->settings.turn_s, now, &in_ms);
 	ble_plan_in(r->ble, in_ms);
 	if (i == n)

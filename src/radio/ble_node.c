@@ -226,6 +226,9 @@ void ble_seen_device(struct ble *b, struct bluez_device *d, unsigned changed)
 
 	if (s && memcmp(s->node.address, d->address, BLE_ADDRESS_BYTES) != 0) {
 		/* A private address was resolved: it is the identity's device from now on (BLZ-8). */
+		struct ble_connection *c = s->connection && s->connection->device == d ? s->connection : NULL;
+		if (c)
+			ble_connection_moved(c, d->address);
 		ble_seen_device_gone(b, d);
 		if (s->n_devices == 0 && !s->connection)
 			seen_gone(s);
@@ -239,6 +242,7 @@ void ble_seen_device(struct ble *b, struct bluez_device *d, unsigned changed)
 			s = seen_new(b, d);
 		if (!s || s->n_devices >= BLE_ADAPTERS_MAX)
 			return;
+		s->connection = ble_connection_of(b, d->address);
 		s->devices[s->n_devices++] = d;
 		d->node = s;
 		ble_plan(b);

@@ -164,6 +164,7 @@ void ble_connection_left(struct ble_connection *c);    /* its last link left */
 void ble_connection_freshen(struct ble_connection *c); /* a link wants it anew */
 void ble_connection_device(struct bluez_device *d, unsigned changed);
 void ble_connection_device_gone(struct bluez_device *d);
+void ble_connection_moved(struct ble_connection *c, const uint8_t address[static BLE_ADDRESS_BYTES]);
 void ble_connection_radio_gone(struct ble_radio *r, const char *why);
 void ble_connection_plan(struct ble *b, struct mono now);
 void ble_connection_scan_ended(struct ble_radio *r);   /* the radio is free to connect */

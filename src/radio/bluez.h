@@ -49,6 +49,7 @@ struct bluez_device {
 	char name[BLE_NAME_BYTES];
 	int rssi;                              /* BLE_RSSI_UNKNOWN */
 	bool has_rssi;                         /* it was told one, if only an unknown one: heard in the discovery that runs */
+	bool is_inherited;                     /* it was connected when the mirror began: perhaps by us, before we were restarted */
 	bool was_heard;                        /* it had an RSSI, or was connected, since it is in the mirror */
 	uint8_t services_advertised[BLE_SERVICES_MAX][BLE_UUID_BYTES];
 	size_t n_services_advertised;

@@ -344,6 +344,7 @@ static int device_property(sd_bus_message *m, void *object, const char *name, un
 		r = read_bool(m, &d->is_bonded);
 	} else if (strcmp(name, "Connected") == 0) {
 		r = read_bool(m, &d->is_connected);
+		d->is_inherited &= d->is_connected;
 		d->was_heard |= d->is_connected;
 		what = BLUEZ_CONNECTED;
 	} else if (strcmp(name, "ServicesResolved") == 0) {
@@ -500,6 +501,8 @@ static void told(struct bluez *z, const char *path, unsigned tell)
 
 	if (!o)
 		return;
+	if (o->kind == BLUEZ_DEVICE && z->state == BLUEZ_READING)
+		((struct bluez_device *)o)->is_inherited = ((struct bluez_device *)o)->is_connected;
 	if (o->kind == BLUEZ_ADAPTER)
 		z->ops->adapter(z->ctx, (struct bluez_adapter *)o);
 	else if (o->kind == BLUEZ_DEVICE)

@@ -77,6 +77,8 @@ void fake_node_advertise(struct fake_bluez *f, const char *address, int rssi); /
 void fake_node_pairing(struct fake_bluez *f, const char *address, enum fake_pairing pairing, uint32_t passkey);
 /* The real one hangs up sockets and says Connected=false in either order. */
 void fake_node_disconnect(struct fake_bluez *f, const char *address, bool is_signal_first);
+/* Who is behind a private address turns out, as when a bond resolves it: the object stays, its address changes. */
+void fake_node_resolve(struct fake_bluez *f, const char *address, const char *identity);
 bool fake_node_is_connected(struct fake_bluez *f, const char *address);
 bool fake_node_is_paired(struct fake_bluez *f, const char *address);
 

@@ -514,6 +514,15 @@ void fake_node_disconnect(struct fake_bluez *f, const char *address, bool is_sig
 	fake_unlock(f);
 }
 
+void fake_node_resolve(struct fake_bluez *f, const char *address, const char *identity)
+{
+	fake_lock(f);
+	struct fake_dev *d = dev_of(f, address);
+	(void)snprintf(d->address, sizeof(d->address), "%s", identity);
+	fake_say_changed(f, d->path, FAKE_DEVICE_IFACE, "Address");
+	fake_unlock(f);
+}
+
 bool fake_node_is_connected(struct fake_bluez *f, const char *address)
 {
 	fake_lock(f);

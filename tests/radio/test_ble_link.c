@@ -414,12 +414,12 @@ static void who_was_connected_before_stays_connected(void **state)
 
 	place_ready(p);
 	(void)place_add(p, LAMP);
-	assert_int_equal(holder_open(&h, p, LAMP_ID, false), 0);
-	UNTIL(p, holder_is_ready, &h);
 	/* A second struct ble is the other program. */
 	struct ble *other = ble_new(p->loop, fake_bluez_bus(p->fake), &p->settings, place_ops(), p);
 	struct holder o = { .place = p };
 	place_run(p, 100);
+	assert_int_equal(holder_open(&h, p, LAMP_ID, false), 0);
+	UNTIL(p, holder_is_ready, &h);
 	assert_int_equal(ble_link_open(other, &(struct ble_link_wish){ .node = LAMP_ID }, holder_ops(), &o, &o.link), 0);
 	UNTIL(p, holder_is_ready, &o);
 	holder_close(&o);
@@ -429,6 +429,39 @@ static void who_was_connected_before_stays_connected(void **state)
 	ble_free(other);
 	holder_close(&h);
 	UNTIL(p, lamp_is_off, p);
+}
+
+/* As after a crash: what was connected when we began is used as ours, or gives way to others. */
+static void what_a_daemon_that_was_killed_left_over_is_taken_over(void **state)
+{
+	for (int i = 0; i < 2; i++) {
+		struct place *p = *state;
+		struct holder h, next;
+
+		p->settings.links = 1;
+		p->settings.turn_s = 0;
+		place_ready(p);
+		(void)place_add(p, LAMP);
+		(void)place_add(p, DOOR);
+		assert_int_equal(holder_open(&h, p, LAMP_ID, false), 0);
+		UNTIL(p, holder_is_ready, &h);
+		/* Its successor begins while this one holds the connection, and uses it no more. */
+		struct ble *dead = p->ble;
+		p->health = BLE_NO_BUS;
+		place_begin(p);
+		UNTIL(p, place_is_ready, p);
+		assert_int_equal(holder_open(&next, p, i ? DOOR_ID : LAMP_ID, false), 0);
+		UNTIL(p, holder_is_ready, &next);
+		assert_int_equal(fake_node_is_connected(p->fake, LAMP), !i);
+		holder_close(&next);
+		UNTIL(p, lamp_is_off, p);
+		holder_close(&h);
+		ble_free(dead);
+		if (i == 0) {
+			assert_int_equal(place_teardown(state), 0);
+			assert_int_equal(place_setup(state), 0);
+		}
+	}
 }
 
 static void the_end_of_all_ends_connections_and_calls_nobody(void **state)
@@ -471,6 +504,7 @@ int main(void)
 		TEST(a_tree_that_stays_empty_is_asked_for_again),
 		TEST(a_fresh_link_makes_bluetoothd_forget_the_node_first),
 		TEST(who_was_connected_before_stays_connected),
+		TEST(what_a_daemon_that_was_killed_left_over_is_taken_over),
 		TEST(the_end_of_all_ends_connections_and_calls_nobody),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -213,6 +213,46 @@ static void a_pairing_ends_with_bluetoothd(void **state)
 	assert_int_equal(d.n_done, 1);
 }
 
+#define HIDDEN "41:00:00:00:00:09"
+
+static bool is_asked_to_pair(void *ctx)
+{
+	return fake_calls(((struct place *)ctx)->fake, NULL, "Pair") > 0;
+}
+
+/* BLZ-8: who is behind a private address is known once it is bonded, and then decides. */
+static void a_private_address_pairs_for_who_is_behind_it(void **state)
+{
+	struct place *p = *state;
+	struct deed d = { 0 };
+
+	for (int i = 0; i < 2; i++) {
+		p->settings.pairing = BLE_PAIRING_JUST_WORKS;
+		p->settings.pairing_nodes = may_pair;
+		place_ready(p);
+		fake_node_add(p->fake, &(struct fake_node){ .address = HIDDEN, .is_random = true, .pairing = FAKE_PAIR_JUST_WORKS });
+		UNTIL(p, has_agent, p);
+		place_run(p, 100);
+		assert_int_equal(ble_node_count(p->ble), 1);
+		fake_delay(p->fake, NULL, "Pair", 200);
+		d = (struct deed){ 0 };
+		assert_int_equal(ble_pair(p->ble, HIDDEN, on_done, &d), 0);
+		UNTIL(p, is_asked_to_pair, p);
+		fake_node_resolve(p->fake, HIDDEN, i ? "C0:00:00:00:00:07" : LAMP);
+		UNTIL(p, is_done, &d);
+		assert_int_equal(d.error, i ? -EACCES : 0);
+		place_run(p, 100);
+		assert_int_equal(ble_node_count(p->ble), 1); /* the private address is nobody any more */
+		assert_int_equal(fake_node_is_paired(p->fake, i ? "C0:00:00:00:00:07" : LAMP), !i);
+		if (i == 0) {
+			assert_true(is_bonded(p));
+			assert_int_equal(place_teardown(state), 0);
+			assert_int_equal(place_setup(state), 0);
+			p = *state;
+		}
+	}
+}
+
 static void the_agent_follows_the_settings(void **state)
 {
 	struct place *p = *state;
@@ -246,6 +286,7 @@ int main(void)
 		TEST(a_passkey_is_asked_of_the_operator),
 		TEST(just_works_is_not_enough_where_a_passkey_is_wanted),
 		TEST(a_pairing_ends_with_bluetoothd),
+		TEST(a_private_address_pairs_for_who_is_behind_it),
 		TEST(the_agent_follows_the_settings),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
