@@ -74,8 +74,8 @@ const char *lowpan_step_text(enum lowpan_step s)
 {
 	static const char *const texts[LOWPAN_STEP_COUNT] = {
 		[LOWPAN_STEP_READY] = "ready", [LOWPAN_STEP_AS_IT_IS] = "waits for whoever makes it", [LOWPAN_STEP_NO_RADIO] = "the radio is not there",
-		[LOWPAN_STEP_KEY] = "key_file is set, and link-layer keys cannot be set on this kernel (they need CONFIG_IEEE802154_NL802154_EXPERIMENTAL, "
-				    "which Debian leaves off): nothing is raised, rather than without encryption",
+		[LOWPAN_STEP_KEY] = ("key_file is set, and link-layer keys cannot be set on this kernel (they need CONFIG_IEEE802154_NL802154_EXPERIMENTAL, "
+				    "which Debian leaves off): nothing is raised, rather than without encryption"),
 		[LOWPAN_STEP_FOREIGN] = "an interface of that name stands on something else",
 		[LOWPAN_STEP_TAKEN_DOWN] = "taken down by another, and left so", [LOWPAN_STEP_ASK] = "asking for the radio's settings",
 		[LOWPAN_STEP_LINK_DOWN] = "taking it down", [LOWPAN_STEP_RADIO_DOWN] = "taking the radio down",
