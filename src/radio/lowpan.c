@@ -131,7 +131,7 @@ static struct wish *wish_new(struct lowpan *p, const struct lowpan_settings *s)
 
 	w->p = p;
 	w->s = *s;
-	w->step = LOWPAN_STEP_COUNT;           /* none yet */
+	w->step = LOWPAN_STEP_AS_IT_IS;        /* until it is looked at */
 	w->timer = loop_timer_new(p->loop, setup_on_timer, w);
 	return w;
 }
