@@ -46,6 +46,7 @@ void api_status(struct api_call *c)
 	for (size_t i = 0; (address = admin_http_address(c->admin, i)); i++)
 		json_str(&o, NULL, address);
 	json_close_array(&o);
+	json_str(&o, "bluetooth", a->ble ? ble_health_text(ble_health(a->ble)) : "off");
 	put_counts(c, &o);
 	json_close_object(&o);
 	api_reply_json(c, 200, &b);
@@ -78,6 +79,8 @@ void api_health(struct api_call *c)
 		problem(&o, &n, "store", "the disk does not keep up with writing");
 	if (db_is_failing(a->db))
 		problem(&o, &n, "store", "writes to the database fail: is the disk full or read-only?");
+	if (a->ble && ble_health(a->ble) != BLE_READY)
+		problem(&o, &n, "bluetooth", ble_health_text(ble_health(a->ble)));
 	for (size_t i = 0; upstream_status(a->upstream, i, &st) == 0; i++)
 		if (!st.is_ok && st.failures > 0)
 			problem(&o, &n, st.name, st.error);

@@ -105,6 +105,9 @@ static void without_it_it_is_told_how_to_have_it(void **state)
 	place_assert_problem(place_ask(p, HTTP_POST, "ble/nodes/" LAMP "/pair", NULL, NULL), 503, "ble.enabled");
 	place_assert_problem(place_ask(p, HTTP_POST, "ble/nodes/" LAMP "/passkey", NULL, "{\"passkey\":\"000000\"}"), 503, "ble.enabled");
 	place_assert_problem(place_ask(p, HTTP_DELETE, "ble/nodes/" LAMP "/bond", NULL, NULL), 503, "ble.enabled");
+	assert_int_equal(place_get(p, "health", NULL), 200); /* nobody asked for it */
+	assert_int_equal(place_get(p, "status", NULL), 200);
+	assert_says(p, "\"bluetooth\":\"off\"");
 }
 
 static bool is_scanning(void *ctx)
@@ -283,6 +286,10 @@ static void without_bluetoothd_it_is_told_so(void **state)
 	assert_true(until(p->loop, is_not_ready, NULL, PLACE_PATIENCE_MS));
 	assert_int_equal(place_get(p, "ble/nodes", NULL), 200);
 	place_assert_problem(place_ask(p, HTTP_POST, "ble/nodes/" LAMP "/pair", NULL, NULL), 503, "bluetoothd is not running");
+	assert_int_equal(place_get(p, "status", NULL), 200);
+	assert_says(p, "\"bluetooth\":\"bluetoothd is not running\"");
+	assert_int_equal(place_get(p, "health", NULL), 503);
+	assert_says(p, "{\"what\":\"bluetooth\",\"text\":\"bluetoothd is not running\"}");
 }
 
 int main(void)

@@ -83,5 +83,7 @@ def test_without_bluetoothd_it_says_so_and_comes_back(site):
     site.bluez.say("stop")
     lib.wait_for(lambda: "bluetoothd is not running" in site.ctl("ble", "pair", LAMP, ok=1), "the refusal", 10)
     assert json.loads(site.ctl("--json", "ble", "adapters"))["items"] == []
+    assert "bluetoothd is not running" in site.ctl("health", ok=1)
     site.bluez.say("start")
     lib.wait_for(lambda: len(site.nodes()) == 3, "three nodes again", 60, [site.daemon])
+    site.ctl("health")
