@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <utlist.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
 
@@ -252,6 +253,9 @@ static void stage_wait(struct smp_target *t)
 
 	if (!is_there(t)) {
 		dequeue(t);
+		if (!t->is_away)
+			log_fields(EV_BLE_NODE, LOG_INFO, ({ "GW_DEVICE", t->device }, { "GW_JOB", t->job }),
+				   "device %s is not in range: job %.12s waits until it is heard", t->device, t->job);
 		t->is_away = true;
 		loop_timer_set(t->timer, -1);  /* heard of, it wakes */
 		if (p->queue && p->n_active < SMP_ACTIVE_MAX)

@@ -52,15 +52,21 @@ static void on_event(void *ctx, enum smp_upload_event ev)
 	g->n_done += ev == SMP_EV_CONFIRMED || ev == SMP_EV_FAILED || ev == SMP_EV_REVERTED;
 }
 
-static void open_rig(struct rig *g)
+static void open_rig_parts(struct rig *g, uint32_t message_bytes, uint32_t whole_bytes)
 {
-	const struct smp_upload_config c = { .version = SMP_V2, .message_bytes = 300, .window = 4, .answer_ms = 1000, .restart_s = 60, .proof_s = 1 };
+	const struct smp_upload_config c = { .version = SMP_V2, .message_bytes = message_bytes, .whole_bytes = whole_bytes, .window = 4,
+					     .answer_ms = 1000, .restart_s = 60, .proof_s = 1 };
 	const struct smp_upload_image img = { .bytes = IMAGE_BYTES, .hash = { 1, 2, 3 }, .n_hash = 32, .version = "1.2.3" };
 	const struct smp_upload_ops ops = { .send = on_send, .read = on_read, .event = on_event, .ctx = g };
 
 	*g = (struct rig){ .now = { 5000 } };
 	g->u = smp_upload_new(&c, &img, &ops);
 	smp_upload_begin(g->u, g->now);
+}
+
+static void open_rig(struct rig *g)
+{
+	open_rig_parts(g, 300, 0);
 }
 
 /* Answers request i of those sent since the last look. */
@@ -276,6 +282,127 @@ static void the_first_chunk_has_a_minute(void **state)
 	smp_upload_free(g.u);
 }
 
+/* ---- messages in parts (SMP-15) ---- */
+
+static void large_messages_are_tried_behind_the_first_and_given_up_when_nobody_puts_them_together(void **state)
+{
+	struct rig g;
+
+	(void)state;
+	for (unsigned is_refused = 0; is_refused < 2; is_refused++) {
+		open_rig_parts(&g, 2048, 200);
+		until_upload(&g, 4);
+		uint64_t first = g.sent_req[0].data.n;
+		assert_true(first < 200);
+		off(&g, 0, first);
+		assert_true(g.sent_bytes[1] > 200 && g.sent_bytes[1] <= 512);  /* the node's buffers */
+		if (is_refused) {
+			struct smp_header h = g.sent[1];
+			look(&g);
+			g.sent[0] = h;
+			answer(&g, 0, &(struct smp_reply){ .error.rc = SMP_CORRUPT }); /* its header says more than came */
+		} else {
+			look(&g);
+			pass(&g);
+			assert_true(g.sent_bytes[0] > 200);    /* once more */
+			look(&g);
+			pass(&g);
+		}
+		assert_true(smp_upload_only_whole(g.u));
+		assert_true(g.n_sent == 1 && g.sent_req[0].off == first && g.sent_bytes[0] <= 200);
+		smp_upload_free(g.u);
+	}
+}
+
+static void a_node_that_took_parts_once_is_not_taken_for_another(void **state)
+{
+	struct rig g;
+
+	(void)state;
+	open_rig_parts(&g, 2048, 200);
+	until_upload(&g, 0);
+	uint64_t first = g.sent_req[0].data.n;
+	off(&g, 0, first);
+	uint64_t second = g.sent_req[1].data.n;
+	off(&g, 1, first + second);
+	for (unsigned i = 0; i < 5; i++) {
+		look(&g);
+		pass(&g);
+		assert_true(g.n_sent == 1 && g.sent_bytes[0] > 200 && g.sent_req[0].off == first + second);
+	}
+	assert_false(smp_upload_only_whole(g.u));
+	smp_upload_free(g.u);
+}
+
+/* ---- links (BLZ-7) ---- */
+
+/* Its image is listed behind the upload, tested, and the restart is asked for. */
+static void until_reset(struct rig *g)
+{
+	struct smp_reply list = { .has_images = true, .n_images = 2, .images = {
+		{ .version = "1.0.0", .hash = { 9 }, .n_hash = 32, .active = true, .confirmed = true },
+		{ .slot = 1, .version = "1.2.3", .hash = { 1, 2, 3 }, .n_hash = 32 } } };
+
+	answer(g, 0, &(struct smp_reply){ .error.rc = SMP_NOTSUP });
+	answer(g, 1, &list);
+	assert_int_equal(g->last, SMP_EV_TRANSFERRED);
+	assert_false(smp_upload_link_down(g->u, g->now));      /* a new machine would be here again */
+	smp_upload_go(g->u, g->now);
+	list.images[1].pending = true;
+	answer(g, 2, &list);
+	assert_int_equal(g->last, SMP_EV_APPLYING);
+	assert_false(smp_upload_link_down(g->u, g->now));
+	smp_upload_go(g->u, g->now);
+	assert_int_equal(g->sent[3].command, SMP_OS_RESET);
+}
+
+static void from_the_restart_on_it_waits_for_the_next_link_and_asks_before_it_does_anything(void **state)
+{
+	struct smp_reply list = { .has_images = true, .n_images = 1, .images = {
+		{ .version = "1.2.3", .hash = { 1, 2, 3 }, .n_hash = 32, .active = true } } };
+	struct rig g;
+
+	(void)state;
+	open_rig(&g);
+	until_reset(&g);
+	assert_true(smp_upload_link_down(g.u, g.now));
+	assert_true(smp_upload_link_down(g.u, g.now));
+	look(&g);
+	g.now = mono_add_ms(g.now, 30000);
+	smp_upload_tick(g.u, g.now);
+	assert_int_equal(g.n_sent, 0);         /* no link: nothing is said */
+	smp_upload_link_up(g.u, g.now);
+	smp_upload_tick(g.u, g.now);
+	assert_true(g.n_sent == 1 && g.sent[0].command == SMP_IMAGE_STATE && g.sent[0].op == SMP_READ);
+	answer(&g, 0, &list);                  /* it runs; its proof begins, and a lost link changes nothing */
+	assert_true(smp_upload_link_down(g.u, g.now));
+	smp_upload_link_up(g.u, g.now);
+	assert_int_equal(smp_upload_wait_ms(g.u, g.now), 1000);
+	look(&g);
+	pass(&g);
+	answer(&g, 0, &list);
+	assert_true(g.sent_req[1].has_confirm && g.sent_req[1].confirm);
+	smp_upload_free(g.u);
+}
+
+static void a_node_that_does_not_come_back_in_its_time_is_given_up_but_not_for_ours(void **state)
+{
+	struct rig g;
+
+	(void)state;
+	open_rig(&g);
+	until_reset(&g);
+	assert_true(smp_upload_link_down(g.u, g.now));
+	assert_int_equal(smp_upload_wait_ms(g.u, g.now), 60000);
+	smp_upload_excuse(g.u, 5000);
+	assert_int_equal(smp_upload_wait_ms(g.u, g.now), 65000);
+	pass(&g);
+	assert_int_equal(g.n_done, 1);
+	assert_int_equal(g.last, SMP_EV_FAILED);
+	assert_non_null(strstr(smp_upload_reason(g.u), "did not come back after its restart"));
+	smp_upload_free(g.u);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -287,6 +414,10 @@ int main(void)
 		cmocka_unit_test(busy_is_waited_for_and_little_memory_gets_smaller_chunks),
 		cmocka_unit_test(silence_is_asked_again_after_1_2_4_4_seconds),
 		cmocka_unit_test(the_first_chunk_has_a_minute),
+		cmocka_unit_test(large_messages_are_tried_behind_the_first_and_given_up_when_nobody_puts_them_together),
+		cmocka_unit_test(a_node_that_took_parts_once_is_not_taken_for_another),
+		cmocka_unit_test(from_the_restart_on_it_waits_for_the_next_link_and_asks_before_it_does_anything),
+		cmocka_unit_test(a_node_that_does_not_come_back_in_its_time_is_given_up_but_not_for_ours),
 	};
 
 	return cmocka_run_group_tests_name("delivery/smp_upload", tests, NULL, NULL);
