@@ -104,7 +104,8 @@ void ble_scan_plan(struct ble_radio *r, struct mono now)
 {
 	const struct ble *b = r->ble;
 	const struct ble_scan_facts facts = {
-		.scan = b->settings.scan, .has_passive = r->monitor == MONITOR_ON, .is_searching = b->is_searching,
+		.scan = b->settings.scan, .has_passive = r->monitor == MONITOR_ON || r->monitor == MONITOR_REGISTERING,
+		.is_searching = b->is_searching,
 		.is_connecting = r->connecting != NULL, .scan_s = b->settings.scan_s, .scan_every_s = b->settings.scan_every_s,
 		.began_at = b->began_at,
 	};

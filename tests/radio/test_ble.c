@@ -17,6 +17,25 @@ static bool is_discovering(void *ctx)
 	return fake_is_discovering(((struct place *)ctx)->fake, "hci0");
 }
 
+static bool has_door(void *ctx)
+{
+	return ble_node_get(((struct place *)ctx)->ble, "ble-c00000000002") != NULL;
+}
+
+static bool uses_two(void *ctx)
+{
+	struct ble_adapter a[BLE_ADAPTERS_MAX];
+
+	return ble_adapters(((struct place *)ctx)->ble, a) == 2 && a[0].is_powered && a[1].is_powered;
+}
+
+static bool is_passive(void *ctx)
+{
+	struct ble_adapter a[BLE_ADAPTERS_MAX];
+
+	return ble_adapters(((struct place *)ctx)->ble, a) == 1 && a[0].is_passive;
+}
+
 static bool is_quiet(void *ctx)
 {
 	return !is_discovering(ctx);
@@ -159,8 +178,7 @@ static void only_wanted_services_are_heard_but_for_who_is_waited_for(void **stat
 	place_ready(p);
 	(void)place_add(p, LAMP);
 	fake_node_add(p->fake, &(struct fake_node){ .address = "C0:00:00:00:00:02", .is_random = true, .uuids = { services[0] } });
-	place_run(p, 100);
-	assert_non_null(ble_node_get(p->ble, "ble-c00000000002"));
+	UNTIL(p, has_door, p);
 	assert_null(ble_node_get(p->ble, LAMP_ID));
 	assert_int_equal(holder_open(&h, p, LAMP_ID, false), 0);
 	UNTIL(p, holder_is_ready, &h);
@@ -216,15 +234,13 @@ static void only_allowed_adapters_are_used(void **state)
 	}
 	place_begin(p);
 	UNTIL(p, place_is_ready, p);
-	place_run(p, 50);
-	assert_int_equal(ble_adapters(p->ble, a), 2);
+	UNTIL(p, uses_two, p);
 	assert_int_equal(fake_calls(p->fake, "hci0", "Set"), 0);
 	assert_int_equal(fake_calls(p->fake, "hci0", "StartDiscovery"), 0);
 	p->settings.adapters = NULL;
 	ble_set(p->ble, &p->settings);
-	place_run(p, 100);
+	UNTIL(p, is_discovering, p);
 	assert_int_equal(ble_adapters(p->ble, a), 4);
-	assert_int_equal(fake_calls(p->fake, "hci0", "StartDiscovery"), 1);
 }
 
 /* BLZ-9 */
@@ -271,8 +287,8 @@ static void where_there_are_monitors_it_is_listened_only(void **state)
 	UNTIL(p, place_is_ready, p);
 	(void)place_add(p, LAMP);
 	UNTIL(p, has_lamp, p);
+	UNTIL(p, is_passive, p);
 	assert_int_equal(ble_adapters(p->ble, a), 1);
-	assert_true(a[0].is_passive);
 	assert_false(a[0].is_scanning);
 	assert_int_equal(fake_calls(p->fake, "hci0", "RegisterMonitor"), 1);
 	ble_search_begin(p->ble);
@@ -289,10 +305,8 @@ static void where_there_are_monitors_it_is_listened_only(void **state)
 	ble_set(p->ble, &p->settings);
 	fake_bluez_start(p->fake);
 	UNTIL(p, place_is_ready, p);
-	place_run(p, 100);
+	UNTIL(p, is_passive, p);
 	assert_false(is_discovering(p));
-	assert_int_equal(ble_adapters(p->ble, a), 1);
-	assert_true(a[0].is_passive);
 }
 
 /* BLZ-1 */

@@ -22,6 +22,38 @@ static bool lamp_is_on(void *ctx)
 	return fake_node_is_connected(((struct place *)ctx)->fake, LAMP);
 }
 
+static bool is_discovering(void *ctx)
+{
+	return fake_is_discovering(((struct place *)ctx)->fake, "hci0");
+}
+
+static bool is_quiet(void *ctx)
+{
+	return !is_discovering(ctx);
+}
+
+static bool has_no_bluez(void *ctx)
+{
+	return ((struct place *)ctx)->health == BLE_NO_BLUEZ;
+}
+
+static bool lamp_is_busy(void *ctx)
+{
+	const struct ble_node *n = ble_node_get(((struct place *)ctx)->ble, LAMP_ID);
+
+	return n && n->is_busy;
+}
+
+static bool lamp_is_free(void *ctx)
+{
+	return !lamp_is_busy(ctx);
+}
+
+static bool is_asked_to_connect(void *ctx)
+{
+	return fake_calls(((struct place *)ctx)->fake, NULL, "Connect") > 0;
+}
+
 static void a_link_is_ready_when_its_services_are_known(void **state)
 {
 	struct place *p = *state;
@@ -56,11 +88,9 @@ static void what_is_wrong_with_a_wish_is_told_at_once(void **state)
 	assert_int_equal(holder_open(&other, p, LAMP_ID, false), -EBUSY);
 	assert_int_equal(holder_open(&other, p, LAMP_ID, true), -EBUSY);
 	UNTIL(p, holder_is_ready, &h);
-	place_run(p, 20);
-	assert_true(ble_node_get(p->ble, LAMP_ID)->is_busy);
+	UNTIL(p, lamp_is_busy, p);
 	holder_close(&h);
-	place_run(p, 20);
-	assert_false(ble_node_get(p->ble, LAMP_ID)->is_busy);
+	UNTIL(p, lamp_is_free, p);
 }
 
 static void at_most_so_many_links_are_open(void **state)
@@ -209,11 +239,10 @@ static void a_node_that_shows_up_later_is_connected_then(void **state)
 	p->settings.scan_s = 1;
 	p->settings.scan_every_s = 86400;
 	place_ready(p);
-	place_run(p, 1200);
-	assert_false(fake_is_discovering(p->fake, "hci0"));
+	UNTIL(p, is_discovering, p);
+	UNTIL(p, is_quiet, p);
 	assert_int_equal(holder_open(&h, p, LAMP_ID, false), 0);
-	place_run(p, 50);
-	assert_true(fake_is_discovering(p->fake, "hci0")); /* it is looked for */
+	UNTIL(p, is_discovering, p);           /* it is looked for */
 	(void)place_add(p, LAMP);
 	UNTIL(p, holder_is_ready, &h);
 	assert_false(fake_is_discovering(p->fake, "hci0"));
@@ -344,9 +373,9 @@ static void what_waits_is_connected_after_a_restart(void **state)
 	(void)place_add(p, LAMP);
 	fake_fail(p->fake, NULL, "Connect", 1, NULL, NULL); /* never answered */
 	assert_int_equal(holder_open(&h, p, LAMP_ID, false), 0);
-	place_run(p, 100);
+	UNTIL(p, is_asked_to_connect, p);
 	fake_bluez_stop(p->fake);
-	place_run(p, 100);
+	UNTIL(p, has_no_bluez, p);
 	assert_int_equal(h.n_ended, 0);
 	fake_bluez_start(p->fake);
 	UNTIL(p, holder_is_ready, &h);

@@ -58,6 +58,20 @@ static bool is_bonded(void *ctx)
 	return n && n->is_bonded;
 }
 
+static bool is_not_bonded(void *ctx)
+{
+	return !is_bonded(ctx);
+}
+
+static bool has_an_agent_that_just_works(void *ctx)
+{
+	char *log = fake_call_log(((struct place *)ctx)->fake);
+	bool has = strstr(log, "agent NoInputNoOutput");
+
+	free(log);
+	return has;
+}
+
 static void with_lamp(struct place *p, enum ble_pairing policy, enum fake_pairing node)
 {
 	p->settings.pairing = policy;
@@ -111,8 +125,7 @@ static void a_listed_node_pairs_and_is_forgotten_again(void **state)
 	UNTIL(p, is_done, &away);
 	assert_int_equal(away.error, 0);
 	assert_false(fake_node_is_paired(p->fake, LAMP));
-	place_run(p, 50);
-	assert_false(is_bonded(p));
+	UNTIL(p, is_not_bonded, p);
 	assert_int_equal(d.n_done, 1);
 }
 
@@ -165,8 +178,6 @@ static void a_passkey_is_asked_of_the_operator(void **state)
 		if (i == 0)
 			with_lamp(p, BLE_PAIRING_PASSKEY, ways[0]);
 		if (i == 2) {
-			assert_int_equal(ble_unpair(p->ble, LAMP_ID, NULL, NULL), 0);
-			place_run(p, 100);
 			place_teardown(state);
 			place_setup(state);
 			p = *state;
@@ -215,6 +226,11 @@ static void a_pairing_ends_with_bluetoothd(void **state)
 
 #define HIDDEN "41:00:00:00:00:09"
 
+static bool has_one_node(void *ctx)
+{
+	return ble_node_count(((struct place *)ctx)->ble) == 1;
+}
+
 static bool is_asked_to_pair(void *ctx)
 {
 	return fake_calls(((struct place *)ctx)->fake, NULL, "Pair") > 0;
@@ -232,8 +248,7 @@ static void a_private_address_pairs_for_who_is_behind_it(void **state)
 		place_ready(p);
 		fake_node_add(p->fake, &(struct fake_node){ .address = HIDDEN, .is_random = true, .pairing = FAKE_PAIR_JUST_WORKS });
 		UNTIL(p, has_agent, p);
-		place_run(p, 100);
-		assert_int_equal(ble_node_count(p->ble), 1);
+		UNTIL(p, has_one_node, p);
 		fake_delay(p->fake, NULL, "Pair", 200);
 		d = (struct deed){ 0 };
 		assert_int_equal(ble_pair(p->ble, HIDDEN, on_done, &d), 0);
@@ -263,10 +278,7 @@ static void the_agent_follows_the_settings(void **state)
 	free(log);
 	p->settings.pairing = BLE_PAIRING_JUST_WORKS;
 	ble_set(p->ble, &p->settings);
-	place_run(p, 100);
-	log = fake_call_log(p->fake);
-	assert_non_null(strstr(log, "agent NoInputNoOutput"));
-	free(log);
+	UNTIL(p, has_an_agent_that_just_works, p);
 	p->settings.pairing = BLE_PAIRING_OFF;
 	ble_set(p->ble, &p->settings);
 	UNTIL(p, has_no_agent, p);
