@@ -76,8 +76,7 @@ class Field:
     def __init__(self, folder, count, up=(), config=None):
         start = time.monotonic()
         self.dir, self.count = folder, count
-        command("/lab/guest/lowpan-up", *up, count)
-        self.radios = [Radio(i) for i in range(count + 1)]
+        self.radios = self.make_radios(up, count)
         self.updates = os.path.join(folder, "updates")
         os.mkdir(self.updates)
         self.key, self.public = os.path.join(folder, "key.pem"), os.path.join(folder, "public.pem")
@@ -89,6 +88,10 @@ class Field:
         self.gateway = lib.Daemon(folder, tables).start()
         self.nodes = []
         print(f"field of {count}: {time.monotonic() - start:.0f} s")
+
+    def make_radios(self, up, count):
+        command("/lab/guest/lowpan-up", *up, count)
+        return [Radio(i) for i in range(count + 1)]
 
     def populate(self, **options):
         """Enrols and starts a node per radio, and waits until all are registered."""
