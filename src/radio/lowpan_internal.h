@@ -8,7 +8,7 @@
 #include "radio/lowpan_plan.h"
 
 enum {
-	LOWPAN_POLL_MS = 10 * 1000, LOWPAN_POLL_BUDGET_MS = 2000, LOWPAN_AGAIN_MS = 300, LOWPAN_RETRY_MS = 1000, LOWPAN_RETRY_MAX_MS = 60 * 1000, LOWPAN_REPEATS_MAX = 3,
+	LOWPAN_POLL_MS = 10 * 1000, LOWPAN_POLL_BUDGET_MS = 2000, LOWPAN_AGAIN_MS = 300, LOWPAN_RETRY_MS = 1000, LOWPAN_RETRY_MAX_MS = 60 * 1000, LOWPAN_REPEATS_MAX = 3, LOWPAN_BLE_MS = 9 * 1000,
 	LOWPAN_WHY_BYTES = 240,
 };
 
@@ -58,6 +58,7 @@ struct wish {                                  /* a table of the configuration *
 	int64_t retry_ms;
 	char why[LOWPAN_WHY_BYTES];            /* the last step's error; "" = none */
 	char ble_why[LOWPAN_WHY_BYTES];
+	struct mono ble_at;                    /* when its peers were last looked at; 0 = never */
 	char told[LOWPAN_WHY_BYTES];           /* what was last said in the log */
 	struct loop_timer *timer;
 	struct lowpan_advert *advert;

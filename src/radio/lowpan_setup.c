@@ -353,6 +353,17 @@ static void tell(struct wish *w)
 		   "%s: %s", w->s.interface, state);
 }
 
+/* Not at every notice: an attempt to connect wants some seconds. */
+static void tend_ble(struct wish *w)
+{
+	struct mono now = mono_now();
+
+	if (w->ble_at.ms && mono_diff_ms(now, w->ble_at) < LOWPAN_BLE_MS)
+		return;
+	w->ble_at = now;
+	lowpan_ble_tend(&w->s, w->ble_why);
+}
+
 void setup_wish(struct wish *w)
 {
 	struct lowpan_facts f;
@@ -360,7 +371,7 @@ void setup_wish(struct wish *w)
 	if (w->is_busy || !w->p->is_known || w->p->dump)
 		return;
 	if (w->s.kind == LOWPAN_BLE && w->s.create)
-		lowpan_ble_tend(&w->s, w->ble_why);
+		tend_ble(w);
 	facts_of(w, &f);
 	w->step = lowpan_plan(&w->s, &f);
 	if (w->step == LOWPAN_STEP_READY) {
