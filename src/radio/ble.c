@@ -132,7 +132,7 @@ static void on_plan(void *ctx)
 	for (size_t i = 0; i < BLE_ADAPTERS_MAX; i++)
 		if (b->radios[i].adapter)
 			ble_radio_power(&b->radios[i], now);
-	ble_connection_plan(b, now);
+	ble_turn_plan(b, now);
 	for (size_t i = 0; i < BLE_ADAPTERS_MAX; i++) {
 		if (!b->radios[i].adapter)
 			continue;

@@ -88,7 +88,7 @@ static bool is_pairing(const struct ble *b, const char *path)
 static int on_request_authorization(sd_bus_message *m, void *ctx, sd_bus_error *ret_error)
 {
 	struct ble *b = ctx;
-	const char *path;
+	const char *path = "";
 	struct ble_pairing_job *j = pairing_for(b, m, &path);
 
 	if (b->settings.pairing != BLE_PAIRING_JUST_WORKS || !bluez_is_sender(b->bluez, m) || (!j && !is_pairing(b, path)))

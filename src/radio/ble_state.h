@@ -1,5 +1,5 @@
 /* radio/ble_state.h - the inside of struct ble, for ble*.c alone: nodes (ble_node.c), adapters and scanning (ble_radio.c, ble_scan.c,
- * ble_monitor.c), connections and links (ble_connect.c, ble_link.c), pairing (ble_pair.c, ble_agent.c).
+ * ble_monitor.c), connections and links (ble_connect.c, ble_turn.c, ble_link.c), pairing (ble_pair.c, ble_agent.c).
  *
  * Whatever changes calls ble_plan(): in the loop's next turn one function looks at everything and starts what is due. */
 #pragma once
@@ -166,10 +166,16 @@ void ble_connection_device(struct bluez_device *d, unsigned changed);
 void ble_connection_device_gone(struct bluez_device *d);
 void ble_connection_moved(struct ble_connection *c, const uint8_t address[static BLE_ADDRESS_BYTES]);
 void ble_connection_radio_gone(struct ble_radio *r, const char *why);
-void ble_connection_plan(struct ble *b, struct mono now);
 void ble_connection_scan_ended(struct ble_radio *r);   /* the radio is free to connect */
 void ble_connection_drop_all(struct ble *b);   /* nobody is told; those that we made are ended */
 bool ble_connection_is_on(const struct ble_connection *c);     /* it has a slot */
+struct ble_connection *ble_connection_on(const struct bluez_device *d);        /* that which uses this very device; NULL = none */
+void ble_connection_begin(struct ble_connection *c, struct ble_radio *r, struct bluez_device *d);
+void ble_connection_forget(struct ble_connection *c, const struct ble_seen *s);        /* bluetoothd forgets its device first */
+void ble_connection_yield(struct ble_connection *c, int error, const char *why);       /* its links end, its slot gets free */
+
+/* ble_turn.c */
+void ble_turn_plan(struct ble *b, struct mono now);
 
 /* ble_link.c */
 int ble_link_open_address(struct ble *b, const uint8_t address[static BLE_ADDRESS_BYTES], const struct ble_link_wish *w,
