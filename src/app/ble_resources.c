@@ -39,36 +39,35 @@ struct gateway_ble_resources {
 
 /* ---- the directory (BLE-9) ---- */
 
-static void put_links(const struct gateway_ble_resources *s, const char *id, struct buf *ret)
+static int enter(struct gateway_ble_resources *s, const char *id, const struct ble_layout *l, const char **ret_why)
 {
-	uint64_t max = s->g->config->directory.max_links_bytes;
+	const struct span attributes[] = { SPAN_LIT("et=ble.node") };
+	const char *device = gateway_ble_device_of(s->g, id);
+	_cleanup_buf_ struct buf links = { .max = LINKS_BYTES_MAX };
+	struct registry_result result = { .why = "its links are too long" };
 
-	ret->max = max && max < LINKS_BYTES_MAX ? (size_t)max : LINKS_BYTES_MAX;
-	ble_layout_links(ble_tree_layout(s->tree, id), "/" BLE_COAP_PATH "/", id, ret);
-	if (buf_ok(ret))
-		return;
-	buf_clear(ret); /* more values than the directory takes of one endpoint: its description names them all */
-	ble_layout_links(NULL, "/" BLE_COAP_PATH "/", id, ret);
+	ble_layout_links(l, "/" BLE_COAP_PATH "/", id, &links);
+	int r = !buf_ok(&links) ? -EMSGSIZE : registry_register(s->g->registry, &(struct registry_request){
+		.endpoint = span_str(id), .base = span_str(s->base), .implied_base = span_str(s->base), .has_lifetime = true, .lifetime_s = LIFETIME_S,
+		.attributes = attributes, .n_attributes = 1, .links = buf_span(&links), .owner = REGISTRY_OWNER_GATEWAY,
+		.device = device ? device : id }, (struct registry_time){ mono_now(), wall_now() }, NULL, NULL, &result);
+	*ret_why = result.why;
+	return r;
 }
 
 static void enter_directory(struct gateway_ble_resources *s, struct published *p)
 {
-	const struct span attributes[] = { SPAN_LIT("et=ble.node") };
-	const char *device = gateway_ble_device_of(s->g, p->id);
-	_cleanup_buf_ struct buf links = { 0 };
-	struct registry_result result;
+	const char *why = NULL;
 
 	if (!s->base[0])
 		return;
-	put_links(s, p->id, &links);
-	int r = registry_register(s->g->registry, &(struct registry_request){
-		.endpoint = span_str(p->id), .base = span_str(s->base), .implied_base = span_str(s->base), .has_lifetime = true, .lifetime_s = LIFETIME_S,
-		.attributes = attributes, .n_attributes = 1, .links = buf_span(&links), .owner = REGISTRY_OWNER_GATEWAY,
-		.device = device ? device : p->id }, (struct registry_time){ mono_now(), wall_now() }, NULL, NULL, &result);
+	int r = enter(s, p->id, ble_tree_layout(s->tree, p->id), &why);
+	if (r == -E2BIG || r == -EMSGSIZE) /* more values than the directory takes of one endpoint: its description names them all */
+		r = enter(s, p->id, NULL, &why);
 	/* What is full or refused now may be open at the next pass. */
 	p->renew_at = mono_add_ms(mono_now(), r < 0 ? PASS_MS : (int64_t)RENEW_S * 1000);
 	if (r < 0)
-		log_line(LOG_DEBUG, "node %s is not in the directory: %s", p->id, result.why ? result.why : strerror(-r));
+		log_line(LOG_DEBUG, "node %s is not in the directory: %s", p->id, why ? why : strerror(-r));
 }
 
 static void leave_directory(struct gateway_ble_resources *s, const char *id)

@@ -236,6 +236,13 @@ def test_nodes_stand_in_the_directory(house):
     assert coapc.request(f"{h.daemon.coap}/rd?ep={ID}&base=coap://192.0.2.1", "post", "</x>", ct=40).code == "4.03"
 
 
+def test_a_node_with_more_values_than_links_is_registered_all_the_same(make_house):
+    h = make_house({"directory": {"open": True, "max_links": 3}})
+    assert h.coap(f"{h.base}/services").code == "2.05"
+    assert h.coap(f"{h.base}/td", accept=TD).code == "2.05"
+    assert [t.rsplit("/ble/", 1)[1] for t, _ in lookup(h, "res", f"ep={ID}")] == [f"nodes/{ID}", f"nodes/{ID}/td"]
+
+
 def test_a_node_that_goes_leaves_the_directory(make_house):
     h = make_house({"ble": {"gone_s": 10}})
     lib.wait_for(lambda: lookup(h, "ep", f"ep={ID}"), "it is registered", 20)
