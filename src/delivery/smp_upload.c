@@ -391,7 +391,7 @@ struct smp_upload *smp_upload_new(const struct smp_upload_config *c, const struc
 	u->img = *img;
 	u->ops = *ops;
 	u->version = c->version;
-	u->window = 1;
+	u->window = u->window_most = 1;
 	u->c.message_bytes = smp_up_clip(c->message_bytes);
 	if (c->whole_bytes)
 		u->c.whole_bytes = smp_up_clip(c->whole_bytes < c->message_bytes ? c->whole_bytes : c->message_bytes);

@@ -23,6 +23,7 @@ enum {
 	SMP_UPLOAD_REASON_BYTES = 128,
 	SMP_UPLOAD_TRIES = 12,                 /* of a message, without progress */
 	SMP_UPLOAD_REWINDS_MAX = 16,           /* without progress */
+	SMP_UPLOAD_WIDEN_AFTER = 8,            /* answers in order: one chunk more in flight, after a loss left one */
 	SMP_UPLOAD_ANSWER_MAX_MS = 4000,       /* waits double up to this */
 	SMP_UPLOAD_SLOW_MS = 60000,            /* first chunk, erase: the node may erase flash */
 	SMP_UPLOAD_BUSY_MS = 2000,

@@ -87,7 +87,7 @@ static void on_params(struct smp_upload *u, const struct smp_reply *r, struct mo
 		if (r->buf_size >= SMP_UPLOAD_MESSAGE_BYTES_MIN && r->buf_size < u->message_bytes)
 			u->message_bytes = r->buf_size;
 		if (r->buf_count > 2)
-			u->window = r->buf_count - 1 < u->c.window ? r->buf_count - 1 : u->c.window;
+			u->window = u->window_most = r->buf_count - 1 < u->c.window ? r->buf_count - 1 : u->c.window;
 	}
 	smp_up_phase(u, PH_LIST, now);
 	smp_up_ask(u, now);

@@ -82,12 +82,27 @@ void smp_up_fill(struct smp_upload *u, struct mono now)
 			return;
 }
 
+/* Something was lost, or is too much: one chunk at a time, until so many were taken in order. */
+static void narrow(struct smp_upload *u)
+{
+	u->window = 1;
+	u->n_in_order = 0;
+}
+
+static void widen(struct smp_upload *u)
+{
+	if (u->window >= u->window_most || ++u->n_in_order < SMP_UPLOAD_WIDEN_AFTER)
+		return;
+	u->window++;
+	u->n_in_order = 0;
+}
+
 /* What is in flight is forgotten, and it goes on at off, with one chunk at a time. */
 void smp_up_go_on_at(struct smp_upload *u, uint64_t off, struct mono now)
 {
 	drop_flights(u);
+	narrow(u);
 	u->next = off;
-	u->window = 1;
 	if (off == 0) {
 		u->started = false;
 		u->deadline = mono_add_ms(now, SMP_UPLOAD_SLOW_MS);
@@ -141,7 +156,7 @@ static void upload_lost(struct smp_upload *u, struct mono now)
 	}
 	if (u->started && u->tries >= PARTS_TRIES && give_up_parts(u))
 		u->tries = 0;
-	u->window = 1;
+	narrow(u);
 	drop_flights(u);
 	u->next = u->acked;
 	smp_up_fill(u, now);
@@ -152,7 +167,7 @@ static bool upload_refused(struct smp_upload *u, const struct smp_error *e, stru
 	if (smp_is_base(e, SMP_BUSY) && ++u->tries < SMP_UPLOAD_TRIES) {
 		drop_flights(u);
 		u->next = u->acked;
-		u->window = 1;
+		narrow(u);
 		u->due = mono_add_ms(now, SMP_UPLOAD_BUSY_MS);
 		return true;
 	}
@@ -228,10 +243,17 @@ void smp_up_on_chunk(struct smp_upload *u, const struct flight *f, const struct 
 			return;
 		}
 		smp_up_progress(u, r->off);
-		smp_up_go_on_at(u, r->off, now);
+		if (was_started || r->off == 0) {
+			smp_up_go_on_at(u, r->off, now);
+			return;
+		}
+		drop_flights(u);
+		u->next = r->off;
+		smp_up_fill(u, now);
 		return;
 	}
 	u->took_parts |= u->c.whole_bytes && f->n + CHUNK_HEAD_BYTES > u->c.whole_bytes;
+	widen(u);
 	smp_up_progress(u, r->off);
 	if (u->phase == PH_UPLOAD)
 		smp_up_fill(u, now);

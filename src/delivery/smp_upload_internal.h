@@ -50,7 +50,9 @@ struct smp_upload {
 	/* the upload */
 	struct flight flights[SMP_UPLOAD_WINDOW_MAX];
 	uint64_t next, acked, best;
-	uint32_t window, message_bytes;
+	uint32_t window, window_most;          /* now, and what the node has buffers for */
+	unsigned n_in_order;                   /* answers since the window changed */
+	uint32_t message_bytes;
 	unsigned rewinds, n_flights, resets;
 	bool started, erased, announced;       /* the node accepted the first chunk; erase was tried; first progress told */
 	bool only_whole, took_parts;           /* see smp_upload_only_whole(); a message in parts was taken */

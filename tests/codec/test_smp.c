@@ -151,6 +151,37 @@ static void replies_of_a_zephyr_server_are_read(void **state)
 	assert_true(smp_is_base(&r.error, SMP_NOTSUP));
 }
 
+static void replies_of_a_zephyr_server_of_version_2_are_read(void **state)
+{
+	static const struct { const char *name; bool has_group; unsigned rc; } refusals[] = {
+		{ "test-unknown-hash", true, SMP_IMAGE_HASH_NOT_FOUND }, { "test-bad-hash", true, SMP_IMAGE_BAD_HASH },
+		{ "upload-bad-magic", true, SMP_IMAGE_BAD_MAGIC }, { "upload-no-length", true, SMP_IMAGE_LENGTH_MISSING },
+		{ "upload-too-large", true, SMP_IMAGE_TOO_LARGE }, { "unknown-command", false, SMP_NOTSUP }, { "not-cbor", false, SMP_INVAL },
+		{ "upload-bad-magic-v1", false, SMP_UNKNOWN },
+	};
+	_cleanup_buf_ struct buf b = { 0 };
+	struct smp_header h;
+	struct smp_reply r;
+
+	(void)state;
+	assert_int_equal(smp_reply_decode(message_of("smp/zephyr-3.4.99.txt", "params", &b, &h), &r), 0);
+	assert_true(h.version == SMP_V2 && r.has_params && r.buf_size == 2048 && r.buf_count == 4);
+	assert_int_equal(smp_reply_decode(message_of("smp/zephyr-3.4.99.txt", "list-before", &b, &h), &r), 0);
+	assert_true(h.version == SMP_V2 && r.n_images == 2 && r.images[0].active && r.images[0].confirmed);
+	assert_int_equal(smp_reply_decode(message_of("smp/zephyr-3.4.99.txt", "list-on-trial", &b, &h), &r), 0);
+	assert_true(r.n_images == 2 && r.images[0].active && !r.images[0].confirmed && r.images[1].confirmed);
+	assert_int_equal(smp_reply_decode(message_of("smp/zephyr-3.4.99.txt", "upload-first", &b, &h), &r), 0);
+	assert_true(r.has_off && r.off == 429);
+	assert_int_equal(smp_reply_decode(message_of("smp/zephyr-3.4.99.txt", "reset", &b, &h), &r), 0);
+	assert_false(smp_failed(&r.error));
+	for (size_t i = 0; i < sizeof(refusals) / sizeof(*refusals); i++) {
+		assert_int_equal(smp_reply_decode(message_of("smp/zephyr-3.4.99.txt", refusals[i].name, &b, &h), &r), 0);
+		assert_int_equal(r.error.has_group, refusals[i].has_group);
+		assert_int_equal(r.error.group, refusals[i].has_group ? SMP_GROUP_IMAGE : 0);
+		assert_int_equal(r.error.rc, refusals[i].rc);
+	}
+}
+
 static void requests_of_another_client_are_read(void **state)
 {
 	_cleanup_buf_ struct buf b = { 0 }, scratch = { 0 };
@@ -340,6 +371,7 @@ int main(void)
 		cmocka_unit_test(requests_are_those_of_the_specification),
 		cmocka_unit_test(a_list_reads_the_same_from_definite_and_indefinite_maps),
 		cmocka_unit_test(replies_of_a_zephyr_server_are_read),
+		cmocka_unit_test(replies_of_a_zephyr_server_of_version_2_are_read),
 		cmocka_unit_test(requests_of_another_client_are_read),
 		cmocka_unit_test(an_old_server_says_rc_but_in_a_list),
 		cmocka_unit_test(errors_are_read_in_every_form),

@@ -157,6 +157,46 @@ static void a_gap_is_filled_from_where_the_node_says_one_chunk_at_a_time(void **
 	smp_upload_free(g.u);
 }
 
+/* As Zephyr 3.4 answered a gateway that had been killed at a third of an upload, which then sent one chunk at a time to the end. */
+static void an_upload_that_is_resumed_has_the_whole_window(void **state)
+{
+	struct rig g;
+
+	(void)state;
+	open_rig(&g);
+	until_upload(&g, 4);
+	off(&g, 0, 900);
+	assert_int_equal(g.n_sent, 1 + 3);
+	assert_int_equal(g.sent_req[1].off, 900);
+	assert_int_equal(g.sent_req[3].off, 900 + g.sent_req[1].data.n + g.sent_req[2].data.n);
+	smp_upload_free(g.u);
+}
+
+/* SMP-13 */
+static void the_window_widens_again_after_a_loss(void **state)
+{
+	struct rig g;
+	size_t at = 4;
+
+	(void)state;
+	open_rig_parts(&g, SMP_UPLOAD_MESSAGE_BYTES_MIN, 0);
+	until_upload(&g, 4);
+	uint64_t next = g.sent_req[0].data.n;
+	off(&g, 0, next);
+	assert_int_equal(g.n_sent, 4);
+	off(&g, 2, next);                      /* the one before it was lost */
+	assert_int_equal(g.n_sent, 5);
+	for (int i = 1; i < SMP_UPLOAD_WIDEN_AFTER; i++) {
+		next += g.sent_req[at].data.n;
+		off(&g, at++, next);
+		assert_int_equal(g.n_sent, at + 1); /* one for one */
+	}
+	next += g.sent_req[at].data.n;
+	off(&g, at++, next);
+	assert_int_equal(g.n_sent, at + 2);
+	smp_upload_free(g.u);
+}
+
 static void answers_to_other_questions_are_dropped(void **state)
 {
 	struct rig g;
@@ -407,6 +447,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_window_opens_when_the_first_chunk_was_taken),
+		cmocka_unit_test(an_upload_that_is_resumed_has_the_whole_window),
+		cmocka_unit_test(the_window_widens_again_after_a_loss),
 		cmocka_unit_test(a_gap_is_filled_from_where_the_node_says_one_chunk_at_a_time),
 		cmocka_unit_test(answers_to_other_questions_are_dropped),
 		cmocka_unit_test(a_node_that_goes_to_and_fro_is_given_up),
