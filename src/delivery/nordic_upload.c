@@ -192,13 +192,11 @@ void nordic_upload_unlink(struct nordic_upload *u)
 {
 	if (u->phase == NP_DONE || u->phase == NP_AWAY)
 		return;
-	/* A Legacy node that was told to activate a valid image restarts without an answer. */
-	bool is_activated = u->phase == NP_ACTIVATE && u->package->is_legacy && !nordic_up_is_last(u);
+	/* A Legacy node that was told to activate a valid image restarts at once, often before it acknowledges that. */
+	bool is_activated = u->phase == NP_ACTIVATE && u->package->is_legacy;
 	u->phase = NP_AWAY;
-	if (is_activated) {
-		nordic_up_next_part(u);
-		u->ops.event(u->ops.ctx, NORDIC_EV_RESTARTS);
-	}
+	if (is_activated)
+		nordic_up_legacy_activated(u);
 }
 
 void nordic_upload_written(struct nordic_upload *u, struct mono now)

@@ -85,3 +85,4 @@ void nordic_up_legacy_receive(struct nordic_upload *u, struct span value, struct
 void nordic_up_legacy_send(struct nordic_upload *u, struct mono now);
 void nordic_up_legacy_late(struct nordic_upload *u, struct mono now);
 void nordic_up_legacy_activate(struct nordic_upload *u, struct mono now);
+void nordic_up_legacy_activated(struct nordic_upload *u);

@@ -74,6 +74,18 @@ void nordic_up_legacy_send(struct nordic_upload *u, struct mono now)
 		nordic_up_wait(u, NP_LEGACY_SEND, NORDIC_EXECUTE_MS, now);     /* all went; it says when it has written it */
 }
 
+/* What was validated was told to be activated; there is no other answer than the restart. */
+void nordic_up_legacy_activated(struct nordic_upload *u)
+{
+	if (nordic_up_is_last(u)) {
+		nordic_up_finish(u, NORDIC_EV_DONE, NORDIC_RESULT_OK, "");
+		return;
+	}
+	u->phase = NP_AWAY;
+	nordic_up_next_part(u);
+	u->ops.event(u->ops.ctx, NORDIC_EV_RESTARTS);
+}
+
 /* The commands that have no answer of their own go on here, when the node has the latest of them. */
 void nordic_up_legacy_written(struct nordic_upload *u, struct mono now)
 {
@@ -91,12 +103,8 @@ void nordic_up_legacy_written(struct nordic_upload *u, struct mono now)
 		send_begin(u, NP_LEGACY_SEND, buf_span(&nordic_up_part(u)->image), now);
 	} else if (u->phase == NP_RESET) {
 		nordic_up_again(u);
-	} else if (u->phase == NP_ACTIVATE && nordic_up_is_last(u)) {
-		nordic_up_finish(u, NORDIC_EV_DONE, NORDIC_RESULT_OK, "");
 	} else if (u->phase == NP_ACTIVATE) {
-		u->phase = NP_AWAY;
-		nordic_up_next_part(u);
-		u->ops.event(u->ops.ctx, NORDIC_EV_RESTARTS);
+		nordic_up_legacy_activated(u);
 	}
 }
 

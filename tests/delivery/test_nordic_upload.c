@@ -665,6 +665,26 @@ static void legacy_images_come_one_after_the_other(void **state)
 	rig_close(&g);
 }
 
+static void a_legacy_node_may_restart_before_it_acknowledges(void **state)
+{
+	for (unsigned has_system = 0; has_system < 2; has_system++) {
+		struct rig g;
+
+		(void)state;
+		rig_open(&g, true, has_system, 12);
+		for (unsigned n = 1; n <= 1 + has_system; n++) {
+			while (g.node.n_installed < n)
+				assert_true(step(&g));
+			wants_unlink = false;
+			unlink_now(&g);
+		}
+		run(&g);
+		assert_installed(&g);
+		assert_int_equal(g.n_restarts, has_system);
+		rig_close(&g);
+	}
+}
+
 static void legacy_refusals_are_reasons(void **state)
 {
 	static const struct { uint8_t start, validate; unsigned result; const char *says; } rows[] = {
@@ -726,6 +746,7 @@ int main(void)
 		cmocka_unit_test(a_legacy_image_is_brought),
 		cmocka_unit_test(a_legacy_node_begins_anew_after_a_lost_link),
 		cmocka_unit_test(legacy_images_come_one_after_the_other),
+		cmocka_unit_test(a_legacy_node_may_restart_before_it_acknowledges),
 		cmocka_unit_test(legacy_refusals_are_reasons),
 		cmocka_unit_test(lost_legacy_packets_are_noticed),
 	};
