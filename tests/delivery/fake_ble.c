@@ -36,6 +36,10 @@ struct ble {
 	struct event *events;
 	enum ble_health health;
 	unsigned slots, n_up, n_searches;
+	const struct ble_ops *ops;             /* of ble_new(); may be NULL */
+	void *ctx;
+	struct ble_settings settings;          /* borrowed from who set them: for the test's next look */
+	unsigned n_settings;
 	int64_t turn_ms;
 	struct loop_timer *turn;
 	bool is_poked;
@@ -373,6 +377,20 @@ const struct gatt_characteristic *gatt_find(const struct ble_link *k, const uint
 	return NULL;
 }
 
+void gatt_offers(const struct ble *b, const uint8_t address[static BLE_ADDRESS_BYTES], gatt_offer_fn *fn, void *ctx)
+{
+	const struct fake_node *n = b->nodes;
+
+	while (n && (memcmp(n->n.address, address, BLE_ADDRESS_BYTES) != 0 || n->n_links == 0))
+		n = n->next;
+	for (size_t i = 0; n && i < n->n_services; i++) {
+		fn(ctx, &n->services[i], NULL);
+		for (size_t k = 0; k < n->n_characteristics; k++)
+			if (n->characteristics[k].service == n->services[i].handle)
+				fn(ctx, &n->services[i], &n->characteristics[k]);
+	}
+}
+
 static bool has_handle(const struct fake_node *n, uint16_t handle)
 {
 	for (size_t i = 0; i < n->n_characteristics; i++)
@@ -546,6 +564,75 @@ int ble_pair(struct ble *b, const char *node, ble_done_fn *done, void *ctx)
 	return 0;
 }
 
+/* ---- whole daemons ---- */
+
+static struct ble *last;
+
+struct ble *fake_ble_last(void)
+{
+	return last;
+}
+
+struct ble *ble_new(struct loop *l, const char *bus, const struct ble_settings *s, const struct ble_ops *ops, void *ctx)
+{
+	struct ble *b = fake_ble_new(l);
+
+	assert(!bus);
+	b->ops = ops;
+	b->ctx = ctx;
+	ble_set(b, s);
+	last = b;
+	return b;
+}
+
+struct ble *ble_free(struct ble *b)
+{
+	if (b)
+		fake_ble_free(b);
+	last = NULL;
+	return NULL;
+}
+
+void ble_set(struct ble *b, const struct ble_settings *s)
+{
+	b->settings = *s;
+	b->n_settings++;
+}
+
+const struct ble_settings *fake_ble_settings(const struct ble *b, unsigned *ret_times)
+{
+	*ret_times = b->n_settings;
+	return &b->settings;
+}
+
+int ble_unpair(struct ble *b, const char *node, ble_done_fn *done, void *ctx)
+{
+	(void)b;
+	(void)node;
+	(void)done;
+	(void)ctx;
+	return -ENOENT;                        /* nobody is bonded by this one */
+}
+
+int ble_passkey_answer(struct ble *b, const char *node, uint32_t passkey)
+{
+	(void)b;
+	(void)node;
+	(void)passkey;
+	return -ENOENT;                        /* nobody asked */
+}
+
+void fake_node_heard(struct fake_node *n)
+{
+	n->n.seen_at = mono_now();
+	n->b->ops->heard(n->b->ctx, &n->n);
+}
+
+void fake_node_asks(struct fake_node *n, uint32_t passkey, bool is_wanted)
+{
+	n->b->ops->passkey(n->b->ctx, &n->n, passkey, is_wanted);
+}
+
 /* ---- the test's side ---- */
 
 struct ble *fake_ble_new(struct loop *l)
@@ -591,6 +678,8 @@ void fake_ble_set_slots(struct ble *b, unsigned slots)
 void fake_ble_set_health(struct ble *b, enum ble_health h)
 {
 	b->health = h;
+	if (b->ops)
+		b->ops->health(b->ctx, h);
 	for (struct fake_node *n = b->nodes; n && h != BLE_READY; n = n->next)
 		fake_node_end(n, -ENOTCONN);
 	poke(b);
@@ -647,6 +736,8 @@ void fake_node_show(struct fake_node *n, bool is_here)
 	n->is_here = is_here;
 	if (!is_here)
 		fake_node_end(n, -ENOENT);
+	if (n->b->ops)
+		(is_here ? n->b->ops->node : n->b->ops->gone)(n->b->ctx, &n->n);
 	poke(n->b);
 }
 

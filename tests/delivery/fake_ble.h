@@ -42,6 +42,9 @@ struct fake_node {
 	struct fake_node *next;
 };
 
+/* ble_new() makes the same, for whole daemons: the last one. Its settings, and how often they were set. */
+struct ble *fake_ble_last(void);
+const struct ble_settings *fake_ble_settings(const struct ble *b, unsigned *ret_times);
 struct ble *fake_ble_new(struct loop *l);
 void fake_ble_free(struct ble *b);             /* with its nodes; every link must have been closed */
 void fake_ble_set_slots(struct ble *b, unsigned slots);        /* links that are up at a time; 0 = any number; who waited longest is next */
@@ -53,6 +56,8 @@ size_t fake_ble_links(const struct ble *b);    /* open, ready or not */
 struct fake_node *fake_node_new(struct ble *b, const char *id, const struct fake_node_ops *ops, void *ctx);
 uint16_t fake_node_offers(struct fake_node *n, const uint8_t *service, const uint8_t *characteristic, uint8_t properties);
 void fake_node_offers_nothing(struct fake_node *n);            /* forget what it offered: it restarts as something else */
-void fake_node_show(struct fake_node *n, bool is_here);        /* gone: its links end with -ENOENT */
+void fake_node_show(struct fake_node *n, bool is_here);        /* told to the ops of ble_new(), too; gone: its links end with -ENOENT */
 void fake_node_end(struct fake_node *n, int error);            /* its links end: -ECONNRESET, -EAGAIN ... */
+void fake_node_heard(struct fake_node *n);      /* it advertises */
+void fake_node_asks(struct fake_node *n, uint32_t passkey, bool is_wanted);
 void fake_node_notify(struct fake_node *n, uint16_t handle, struct span value);        /* whoever subscribed gets it, later */
