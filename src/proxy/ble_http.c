@@ -21,6 +21,7 @@ struct stream {                                /* a value as it changes, for one
 	struct ble_tree_watcher *w;
 	char id[BLE_ID_BYTES];
 	uint16_t handle;
+	bool is_bare;                          /* "?bare": data is the value itself */
 };
 
 struct ble_http {
@@ -209,11 +210,11 @@ static void stream_free(struct stream *s)
 	free(s);
 }
 
-/* data: {"at":"...","octets":"YQ==","text":"21.50"} */
-static void send_value(struct stream *s, struct span value)
+/* {"at":"...","octets":"YQ==","text":"21.50"} */
+static void put_value(struct stream *s, struct span value, struct buf *ret)
 {
-	_cleanup_buf_ struct buf data = { 0 }, octets = { 0 }, b = { 0 };
-	struct json_out o = json_writer(&data);
+	_cleanup_buf_ struct buf octets = { 0 };
+	struct json_out o = json_writer(ret);
 	char at[WALL_TEXT_BYTES];
 	struct coap_response text;
 
@@ -227,7 +228,25 @@ static void send_value(struct stream *s, struct span value)
 		json_span(&o, "text", buf_span(&text.body));
 	json_close_object(&o);
 	coap_response_done(&text);
-	buf_printf(&b, "event: value\ndata: %s\n\n", buf_str(&data));
+}
+
+/* 21.50; null when the node says that it does not know. */
+static void put_bare_value(struct stream *s, struct span value, struct buf *ret)
+{
+	struct coap_response res;
+
+	coap_response_init(&res);
+	ble_tree_render(s->h->tree, s->id, s->handle, COAP_CF_JSON, value, &res);
+	buf_add(ret, res.code == COAP_205_CONTENT ? buf_span(&res.body) : SPAN_LIT("null"));
+	coap_response_done(&res);
+}
+
+static void send_value(struct stream *s, struct span value)
+{
+	_cleanup_buf_ struct buf data = { 0 }, b = { 0 };
+
+	(s->is_bare ? put_bare_value : put_value)(s, value, &data);
+	buf_printf(&b, "data: %s\n\n", buf_str(&data));
 	(void)http_stream_send(s->stream, buf_span(&b)); /* a reader that is slow misses values, and gets later ones */
 }
 
@@ -314,6 +333,7 @@ static void serve_stream(struct ble_http *h, struct http_exchange *x, struct ble
 	coap_response_init(&res);
 	s->h = h;
 	s->x = x;
+	s->is_bare = http_query(x, "bare");
 	DL_APPEND(h->streams, s);
 	int r = ble_path_parse(q->path, q->n_path, &p);
 	if (r == 0 && p.kind == BLE_PATH_VALUE)

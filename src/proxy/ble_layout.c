@@ -162,7 +162,7 @@ static void put_value_link(struct link_writer *w, const char *prefix, const char
 	ble_uuid_add_type(&type, c->uuid);
 	link_write_quoted(w, SPAN_LIT("rt"), buf_span(&type));
 	if (c->properties & GATT_READ)
-		link_write_quoted(w, SPAN_LIT("ct"), ble_type_of(c->uuid) ? SPAN_LIT("42 0 110 112") : SPAN_LIT("42"));
+		link_write_quoted(w, SPAN_LIT("ct"), ble_type_of(c->uuid) ? SPAN_LIT("42 50 0 110 112") : SPAN_LIT("42 50"));
 	if (c->properties & (GATT_NOTIFY | GATT_INDICATE))
 		link_write_flag(w, SPAN_LIT("obs"));
 }

@@ -5,6 +5,7 @@
 #include "base/digest.h"
 #include "base/text.h"
 #include "codec/json.h"
+#include "io/coap.h"
 #include "proxy/ble_path.h"
 #include "proxy/ble_value.h"
 
@@ -17,6 +18,8 @@ static const struct {
 };
 
 enum { SECURITIES = sizeof(securities) / sizeof(*securities), NAME_BYTES = 8 };
+
+static const char JSON_TYPE[] = "application/json";
 
 struct maker {
 	struct json_out o;
@@ -31,7 +34,8 @@ struct form {
 	const char *op, *op_too;               /* the second may be NULL */
 	const char *query;
 	const char *type;
-	const char *http_method, *coap_method; /* NULL = the default of op */
+	const char *http_method, *coap_method;
+	bool wants_json;                       /* what is answered otherwise are octets */
 	const char *subprotocol;
 };
 
@@ -51,10 +55,12 @@ static void put_form(struct maker *m, const struct ble_td_face *f, const struct 
 	json_close_array(&m->o);
 	if (want->subprotocol)
 		json_str(&m->o, "subprotocol", want->subprotocol);
-	if (f->is_http && want->http_method)
+	if (f->is_http)
 		json_str(&m->o, "htv:methodName", want->http_method);
-	if (!f->is_http && want->coap_method)
+	if (!f->is_http)
 		json_str(&m->o, "cov:method", want->coap_method);
+	if (!f->is_http && want->wants_json)
+		json_int(&m->o, "cov:accept", COAP_CF_JSON);
 	json_open_array(&m->o, "security");
 	json_str(&m->o, NULL, securities[f->security].name);
 	json_close_array(&m->o);
@@ -71,11 +77,6 @@ static bool is_writable(const struct gatt_characteristic *c)
 	return c->properties & (GATT_WRITE | GATT_WRITE_NO_RESPONSE);
 }
 
-static const char *content_type(const struct gatt_characteristic *c)
-{
-	return ble_type_of(c->uuid) ? "text/plain;charset=utf-8" : "application/octet-stream";
-}
-
 /* Numbers are written as the octets they are. */
 static const char *write_type(const struct gatt_characteristic *c)
 {
@@ -84,13 +85,12 @@ static const char *write_type(const struct gatt_characteristic *c)
 	return t && t->kind == BLE_TYPE_UTF8 ? "text/plain;charset=utf-8" : "application/octet-stream";
 }
 
-/* CoAP observes and cancels with the same method and URI; over HTTP an event stream is simply left. */
+/* CoAP observes and cancels with the same method and URI; over HTTP an event stream, whose data are values, is simply left. */
 static void put_watch_form(struct maker *m, const struct ble_td_face *f, const struct gatt_characteristic *c, bool is_event)
 {
 	struct form coap = { .op = is_event ? "subscribeevent" : "observeproperty", .op_too = is_event ? "unsubscribeevent" : "unobserveproperty",
-			     .query = "", .type = content_type(c), .coap_method = "GET", .subprotocol = "cov:observe" };
-	struct form http = { .op = coap.op, .op_too = coap.op_too, .query = "", .type = "text/event-stream", .http_method = "GET",
-			     .subprotocol = "sse" };
+			     .query = "", .type = JSON_TYPE, .coap_method = "GET", .wants_json = true, .subprotocol = "cov:observe" };
+	struct form http = { .op = coap.op, .op_too = coap.op_too, .query = "?bare", .type = JSON_TYPE, .http_method = "GET", .subprotocol = "sse" };
 
 	put_form(m, f, c, f->is_http ? &http : &coap);
 }
@@ -98,7 +98,7 @@ static void put_watch_form(struct maker *m, const struct ble_td_face *f, const s
 static void put_property_forms(struct maker *m, const struct gatt_characteristic *c)
 {
 	bool acknowledged = c->properties & GATT_WRITE;
-	struct form reads = { .op = "readproperty", .query = "", .type = content_type(c), .http_method = "GET", .coap_method = "GET" };
+	struct form reads = { .op = "readproperty", .query = "", .type = JSON_TYPE, .http_method = "GET", .coap_method = "GET", .wants_json = true };
 	struct form writes = { .op = "writeproperty", .query = acknowledged ? "" : "?noresponse", .type = write_type(c),
 			       .http_method = acknowledged ? "PUT" : "POST", .coap_method = acknowledged ? "PUT" : "POST" };
 
@@ -129,11 +129,14 @@ static void put_title(struct maker *m, const struct gatt_characteristic *c)
 	json_str(&m->o, "description", buf_str(&text));
 }
 
-/* Of unknown values nothing is said but that they are octets. */
+/* Of the JSON form. */
 static void put_schema(struct json_out *o, const struct ble_type *t)
 {
-	if (!t)
+	if (!t) {
+		json_str(o, "type", "string");
+		json_str(o, "contentEncoding", "base64");
 		return;
+	}
 	json_str(o, "type", t->kind == BLE_TYPE_UTF8 ? "string" : t->decimals ? "number" : "integer");
 	if (t->unit)
 		json_str(o, "unit", t->unit);
@@ -186,11 +189,9 @@ static void put_events(struct maker *m)
 			continue;
 		json_open_object(&m->o, name_of(c, name));
 		put_title(m, c);
-		if (ble_type_of(c->uuid)) {
-			json_open_object(&m->o, "data");
-			put_schema(&m->o, ble_type_of(c->uuid));
-			json_close_object(&m->o);
-		}
+		json_open_object(&m->o, "data");
+		put_schema(&m->o, ble_type_of(c->uuid));
+		json_close_object(&m->o);
 		json_open_array(&m->o, "forms");
 		for (size_t k = 0; k < m->n_faces; k++)
 			put_watch_form(m, &m->faces[k], c, true);

@@ -140,6 +140,8 @@ void tree_answer_value(const struct tree_node *n, const struct tree_ask *a, stru
 	res->content_format = a->accept == COAP_CF_NONE ? COAP_CF_OCTETS : a->accept;
 	if (res->content_format == COAP_CF_OCTETS)
 		buf_add(&res->body, value);
+	else if (a->accept == COAP_CF_JSON)
+		r = ble_value_json(t, value, &res->body);
 	else if (!t)
 		r = -ENOTSUP;
 	else if (a->accept == COAP_CF_TEXT)
@@ -151,7 +153,7 @@ void tree_answer_value(const struct tree_node *n, const struct tree_ask *a, stru
 	if (r == 0)
 		return;
 	refuse(res, COAP_406_NOT_ACCEPTABLE, -1, r == -ENODATA ? "the node says that this is not known; ask for octets (42)" :
-	       r == -EBADMSG ? "this is not a value of its type; ask for octets (42)" : "this value is octets (42) only");
+	       r == -EBADMSG ? "this is not a value of its type; ask for octets (42)" : "this value is octets (42) or JSON (50) only");
 }
 
 void ble_tree_render(struct ble_tree *t, const char *id, uint16_t handle, int accept, struct span value, struct coap_response *res)
@@ -179,8 +181,8 @@ static bool check_value(const struct tree_node *n, const struct tree_ask *a, str
 		return no(res, COAP_404_NOT_FOUND, "the node has no such value");
 	if (a->method == COAP_M_GET && !(c->properties & (GATT_READ | GATT_NOTIFY | GATT_INDICATE)))
 		return no(res, COAP_405_METHOD, "this value cannot be read");
-	if (a->method == COAP_M_GET && a->accept != COAP_CF_NONE && a->accept != COAP_CF_OCTETS && !ble_type_of(c->uuid))
-		return no(res, COAP_406_NOT_ACCEPTABLE, "this value is octets (42) only");
+	if (a->method == COAP_M_GET && a->accept != COAP_CF_NONE && a->accept != COAP_CF_OCTETS && a->accept != COAP_CF_JSON && !ble_type_of(c->uuid))
+		return no(res, COAP_406_NOT_ACCEPTABLE, "this value is octets (42) or JSON (50) only");
 	if (a->method == COAP_M_GET)
 		return true;
 	if (acknowledged && !(c->properties & GATT_WRITE))
@@ -209,9 +211,9 @@ static bool check_request(const struct ble_tree_request *req, const struct tree_
 	if (req->method != COAP_M_GET && !(is_value && (req->method == COAP_M_PUT || req->method == COAP_M_POST)))
 		return no(res, COAP_405_METHOD, is_value ? "GET reads, PUT and POST write" : "this can be read only");
 	if (req->method == COAP_M_GET) {
-		if (is_value && req->accept != COAP_CF_NONE && req->accept != COAP_CF_OCTETS && req->accept != COAP_CF_TEXT &&
-		    req->accept != BLE_CF_SENML_JSON && req->accept != BLE_CF_SENML_CBOR)
-			return no(res, COAP_406_NOT_ACCEPTABLE, "values are octets (42); some also text (0) and SenML (110, 112)");
+		if (is_value && req->accept != COAP_CF_NONE && req->accept != COAP_CF_OCTETS && req->accept != COAP_CF_JSON &&
+		    req->accept != COAP_CF_TEXT && req->accept != BLE_CF_SENML_JSON && req->accept != BLE_CF_SENML_CBOR)
+			return no(res, COAP_406_NOT_ACCEPTABLE, "values are octets (42) and JSON (50); some also text (0) and SenML (110, 112)");
 		return true;
 	}
 	if (req->body.n > GATT_VALUE_BYTES_MAX) {

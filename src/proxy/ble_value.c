@@ -116,6 +116,25 @@ int ble_value_text(const struct ble_type *t, struct span value, struct buf *ret)
 	return r;
 }
 
+int ble_value_json(const struct ble_type *t, struct span value, struct buf *ret)
+{
+	_cleanup_buf_ struct buf text = { 0 };
+	struct json_out o = json_writer(ret);
+	int r = 0;
+
+	if (t)
+		r = ble_value_text(t, value, &text);
+	else
+		text_add_base64(&text, value);
+	if (r < 0)
+		return r;
+	if (t && t->unit)
+		json_raw(&o, NULL, buf_span(&text));
+	else
+		json_span(&o, NULL, buf_span(&text));
+	return 0;
+}
+
 /* RFC 8428 section 4.3, section 6: labels of the CBOR form in the order of their encodings. */
 enum { SENML_N = 0, SENML_U = 1, SENML_V = 2, SENML_VS = 3, SENML_BN = -2 };
 

@@ -188,7 +188,9 @@ static void a_value_is_octets_or_what_is_accepted(void **state)
 	assert_non_null(strstr(r->reply, "\r\n\r\n50"));
 	assert_int_equal(ask(r, "GET", path, "Accept: application/senml+json\r\n", ""), 200);
 	assert_non_null(strstr(r->reply, "\"battery_level\""));
-	assert_int_equal(ask(r, "GET", path, "Accept: application/json\r\n", ""), 406);
+	assert_int_equal(ask(r, "GET", path, "Accept: application/json\r\n", ""), 200);
+	assert_non_null(strstr(r->reply, "\r\n\r\n50"));
+	assert_int_equal(ask(r, "GET", path, "Accept: application/cbor\r\n", ""), 406);
 	assert_int_equal(ask(r, "GET", path, "Accept: text/html\r\n", ""), 406);
 }
 
@@ -254,6 +256,29 @@ static void an_event_stream_tells_of_every_value_until_it_is_left(void **state)
 	assert_true(until(r->p.loop, rig_has_no_link, &r->p, MS));
 }
 
+static void bare_events_are_the_values_themselves(void **state)
+{
+	struct rig *r = *state;
+	char query[160];
+
+	(void)snprintf(query, sizeof(query), "%s?bare", rig_path("/hc/ble:/", r->p.h_level));
+	send_request(r, "GET", query, "Accept: text/event-stream\r\n", "");
+	r->wanted = "data: 50\n\n";
+	assert_true(until(r->p.loop, has_wanted, r, MS));
+	fake_node_notify(r->p.node, r->p.h_level, SPAN_LIT("bad"));
+	fake_node_notify(r->p.node, r->p.h_level, SPAN_LIT("7"));
+	r->wanted = "data: 55\n\n";
+	assert_true(until(r->p.loop, has_wanted, r, MS));
+	assert_non_null(strstr(r->reply, "data: null\n\n")); /* no value of its type */
+	(void)snprintf(query, sizeof(query), "%s?bare", rig_path("/hc/ble:/", r->p.h_ticks));
+	send_request(r, "GET", query, "Accept: text/event-stream\r\n", "");
+	r->wanted = "retry:";
+	assert_true(until(r->p.loop, has_wanted, r, MS));
+	fake_node_notify(r->p.node, r->p.h_ticks, SPAN_LIT("tick"));
+	r->wanted = "data: \"dGljaw==\"\n\n";
+	assert_true(until(r->p.loop, has_wanted, r, MS));
+}
+
 static void an_event_stream_ends_with_its_reason(void **state)
 {
 	struct rig *r = *state;
@@ -299,7 +324,7 @@ int main(void)
 		cmocka_unit_test(accept_headers_choose_a_format), cmocka_unit_test(content_types_are_known_or_refused),
 		T(lists_name_what_is_below_them_in_their_own_namespace), T(a_value_is_octets_or_what_is_accepted), T(writing_needs_an_administrator),
 		T(errors_are_problems_with_the_right_status), T(an_event_stream_tells_of_every_value_until_it_is_left),
-		T(an_event_stream_ends_with_its_reason), T(what_cannot_be_streamed_is_refused), T(who_left_before_the_answer_is_no_harm),
+		T(bare_events_are_the_values_themselves), T(an_event_stream_ends_with_its_reason), T(what_cannot_be_streamed_is_refused), T(who_left_before_the_answer_is_no_harm),
 	};
 	return cmocka_run_group_tests_name("proxy/ble_http", tests, NULL, NULL);
 }

@@ -136,7 +136,7 @@ static void links_for_the_directory_name_types_and_observability(void **state)
 	static const char *const want[] = {
 		"</ble/nodes/ble-c00000000001>;rt=\"ble.node\";ct=\"50 60\"",
 		"</ble/nodes/ble-c00000000001/td>;rt=\"wot.thing\";ct=432",
-		"</ble/nodes/ble-c00000000001/c0012>;rt=\"ble.2a19\";ct=\"42 0 110 112\";obs",
+		"</ble/nodes/ble-c00000000001/c0012>;rt=\"ble.2a19\";ct=\"42 50 0 110 112\";obs",
 		"</ble/nodes/ble-c00000000001/c0022>;rt=\"urn:uuid:12345679-0000-0000-0000-000000000000\"",
 	};
 	_cleanup_buf_ struct buf b = { 0 }, whole = { 0 };

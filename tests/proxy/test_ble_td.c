@@ -107,11 +107,17 @@ static void forms_say_how_each_value_is_used(void **state)
 	assert_string_equal(json_get_str(td, "title"), "ble-c00000000001");
 	f = form_of(td, "properties", "c0012", "readproperty", "coap:");
 	assert_string_equal(json_get_str(f, "href"), "coap://[2001:db8::1]/ble/nodes/ble-c00000000001/c0012");
-	assert_string_equal(json_get_str(f, "contentType"), "text/plain;charset=utf-8");
+	assert_string_equal(json_get_str(f, "contentType"), "application/json");
+	int64_t accept;
+	assert_true(json_get_int(f, "cov:accept", &accept) && accept == 50);
 	f = form_of(td, "properties", "c0012", "observeproperty", "coaps:");
 	assert_string_equal(json_get_str(f, "subprotocol"), "cov:observe");
+	assert_true(json_get_int(f, "cov:accept", &accept) && accept == 50);
 	f = form_of(td, "properties", "c0012", "observeproperty", "http:");
 	assert_string_equal(json_get_str(f, "subprotocol"), "sse");
+	assert_non_null(strstr(json_get_str(f, "href"), "/c0012?bare"));
+	assert_string_equal(json_get_str(json_get(json_get(td, "properties"), "c0012"), "type"), "number");
+	assert_string_equal(json_get_str(json_get(json_get(td, "properties"), "c0015"), "contentEncoding"), "base64");
 	f = form_of(td, "properties", "c0017", "writeproperty", "http:");
 	assert_string_equal(json_get_str(f, "htv:methodName"), "POST");
 	assert_non_null(strstr(json_get_str(f, "href"), "/c0017?noresponse"));

@@ -260,7 +260,7 @@ static void formats_that_there_are_not_are_refused(void **state)
 	static const struct want rows[] = {
 		{ .path = "nodes", .accept = COAP_CF_LINK }, { .path = "nodes", .accept = BLE_CF_SERVICELIST },
 		{ .path = "nodes/" ID "/services", .accept = COAP_CF_OCTETS }, { .path = "nodes/" ID "/td", .accept = COAP_CF_CBOR },
-		{ .path = "", .accept = COAP_CF_OCTETS }, { .path = "nodes/" ID "/c0011", .accept = COAP_CF_JSON },
+		{ .path = "", .accept = COAP_CF_OCTETS }, { .path = "nodes/" ID "/c0011", .accept = COAP_CF_CBOR },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++)
@@ -298,6 +298,8 @@ static void a_value_is_read_in_the_format_asked_for(void **state)
 	coap_response_done(&res);
 	assert_int_equal(answer(r, &(struct want){ .path = value_path(r->h_level), .accept = BLE_CF_SENML_JSON }), COAP_205_CONTENT);
 	assert_string_equal(r->got[1].body, "[{\"bn\":\"" ID "/\",\"n\":\"battery_level\",\"u\":\"%EL\",\"v\":50}]");
+	assert_int_equal(answer(r, &(struct want){ .path = value_path(r->h_level), .accept = COAP_CF_JSON }), COAP_205_CONTENT);
+	assert_string_equal(r->got[2].body, "50");
 	assert_int_equal(r->node->n_links, 1);
 }
 

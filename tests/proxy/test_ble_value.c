@@ -48,6 +48,21 @@ static void values_are_told_as_text(void **state)
 	}
 }
 
+static void values_in_json_are_numbers_texts_or_base64(void **state)
+{
+	static const struct { uint16_t uuid; struct span value; int r; const char *json; } rows[] = {
+		{ 0x2a6e, SPAN_LIT("\xff\xff"), 0, "-0.01" }, { 0x2a19, SPAN_LIT("\x64"), 0, "100" }, { 0x2a29, SPAN_LIT("A\"B"), 0, "\"A\\\"B\"" },
+		{ 0x2a6e, SPAN_LIT("\x00\x80"), -ENODATA, "" }, { 0x2a18, SPAN_LIT("\x00\x80"), 0, "\"AIA=\"" }, { 0x2a18, SPAN_LIT(""), 0, "\"\"" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		_cleanup_buf_ struct buf b = { 0 };
+		assert_int_equal(ble_value_json(type(rows[i].uuid), rows[i].value, &b), rows[i].r);
+		assert_string_equal(buf_str(&b), rows[i].json);
+	}
+}
+
 static void senml_in_json_is_one_record(void **state)
 {
 	_cleanup_buf_ struct buf b = { 0 };
@@ -111,7 +126,7 @@ static void what_is_not_known_has_no_type_and_no_title(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(values_are_told_as_text), cmocka_unit_test(senml_in_json_is_one_record),
+		cmocka_unit_test(values_are_told_as_text), cmocka_unit_test(values_in_json_are_numbers_texts_or_base64), cmocka_unit_test(senml_in_json_is_one_record),
 		cmocka_unit_test(senml_in_cbor_has_its_labels), cmocka_unit_test(senml_in_cbor_of_whole_numbers_and_texts),
 		cmocka_unit_test(what_is_not_known_has_no_type_and_no_title),
 	};
