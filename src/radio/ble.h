@@ -69,7 +69,7 @@ void ble_set(struct ble *b, const struct ble_settings *s);     /* after a reload
 enum ble_health ble_health(const struct ble *b);
 struct ble_adapter { char name[BLE_ADAPTER_BYTES]; uint8_t address[BLE_ADDRESS_BYTES]; bool is_powered, is_scanning, is_passive; size_t n_links; };
 size_t ble_adapters(const struct ble *b, struct ble_adapter ret[static BLE_ADAPTERS_MAX]);
-const struct ble_node *ble_node_get(const struct ble *b, const char *id);      /* NULL = not in range, not connected */
+const struct ble_node *ble_node_get(const struct ble *b, const char *id);      /* NULL = not in range, not connected, not bonded; or private */
 const struct ble_node *ble_node_next(const struct ble *b, const struct ble_node *after);       /* NULL after = first */
 size_t ble_node_count(const struct ble *b);
 /* Scan all the time, between connects, until each begin has its end: somebody waits for a node to show up. */
