@@ -68,6 +68,16 @@ static void on_confirmed(struct smp_target *t)
 	t->drv->ops->revision(t->carrier);
 }
 
+static void on_failed(struct smp_target *t, bool is_reverted)
+{
+	char reason[2 * SMP_UPLOAD_REASON_BYTES];
+	/* Some nodes drop what comes over a link that is not encrypted, and say nothing. */
+	bool is_mute = t->drv->ops->has_link && smp_upload_counts(t->upload).received == 0;
+
+	(void)snprintf(reason, sizeof(reason), "%s%s", smp_upload_reason(t->upload), is_mute ? "; it may want a pairing (ble.pairing)" : ""); /* fits */
+	smp_target_report_set(t, OBJECT5_IDLE, smp_upload_result(t->upload), is_reverted, reason);
+}
+
 static void on_event(void *ctx, enum smp_upload_event ev)
 {
 	struct smp_target *t = ctx;
@@ -88,7 +98,7 @@ static void on_event(void *ctx, enum smp_upload_event ev)
 		break;
 	case SMP_EV_REVERTED:
 	case SMP_EV_FAILED:
-		smp_target_report_set(t, OBJECT5_IDLE, smp_upload_result(t->upload), ev == SMP_EV_REVERTED, smp_upload_reason(t->upload));
+		on_failed(t, ev == SMP_EV_REVERTED);
 		break;
 	}
 }

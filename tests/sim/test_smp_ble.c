@@ -24,7 +24,7 @@ struct lamp {
 	char device[DEVICE_ID_BYTES];
 	unsigned n_done, result, n_cycles;
 	int64_t done_at;
-	char reason[128];
+	char reason[200];
 };
 
 struct site {
@@ -291,17 +291,22 @@ static void describe(const struct site *s)
 		(long long)(last / SIM_SECOND), n_links, n_cycles, (double)bytes / (double)s->image.n / LAMPS);
 }
 
+static void order(struct site *s, unsigned i)
+{
+	struct delivery_order o = { .manifest = s->manifest, .sequence = 7, .images = s->images, .n_images = 1 };
+
+	(void)snprintf(o.job, sizeof(o.job), "job-%u", i);             /* fits */
+	memcpy(o.device, s->lamps[i].device, sizeof(o.device));
+	SIM_CHECK(s->driver->ops->start(s->driver, &o) == 0, "no start");
+}
+
 static uint64_t story(uint64_t seed)
 {
 	sim_begin(seed);
 	struct site *s = site_new();
 
-	for (unsigned i = 0; i < LAMPS; i++) {
-		struct delivery_order o = { .manifest = s->manifest, .sequence = 7, .images = s->images, .n_images = 1 };
-		(void)snprintf(o.job, sizeof(o.job), "job-%u", i);                     /* fits */
-		memcpy(o.device, s->lamps[i].device, sizeof(o.device));
-		SIM_CHECK(s->driver->ops->start(s->driver, &o) == 0, "no start");
-	}
+	for (unsigned i = 0; i < LAMPS; i++)
+		order(s, i);
 	if (!sim_run_until(is_done, s, LONGEST))
 		for (unsigned i = 0; i < LAMPS; i++)
 			SIM_CHECK(s->lamps[i].n_done, "%s is not done: %u links, %llu bytes, here %d", s->lamps[i].device, s->lamps[i].p.node->n_links,
@@ -327,6 +332,22 @@ static void many_nodes_on_few_connections_are_all_updated(void **state)
 	sim_each_seed(10, one);
 }
 
+static void a_node_that_never_says_a_word_is_given_up_with_a_hint(void **state)
+{
+	(void)state;
+	sim_begin(1);
+	struct site *s = site_new();
+
+	s->lamps[1].p.is_deaf = true;
+	order(s, 1);
+	sim_run_to(30 * SIM_MINUTE);
+	assert_int_equal(s->lamps[1].n_done, 1);
+	assert_int_equal(s->lamps[1].result, 4);
+	assert_non_null(strstr(s->lamps[1].reason, "may want a pairing"));
+	site_free(s);
+	(void)sim_end();
+}
+
 static void one_seed_tells_one_story(void **state)
 {
 	(void)state;
@@ -337,6 +358,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(many_nodes_on_few_connections_are_all_updated),
+		cmocka_unit_test(a_node_that_never_says_a_word_is_given_up_with_a_hint),
 		cmocka_unit_test(one_seed_tells_one_story),
 	};
 
