@@ -67,16 +67,31 @@ static void begin_proof(struct smp_upload *u, struct mono now)
 	u->deadline = mono_add_ms(u->due, (int64_t)u->c.restart_s * 1000);
 }
 
+static void add_version(struct buf *b, const struct smp_image *active)
+{
+	if (!active || !active->version[0])
+		return;
+	buf_add_str(b, ", version ");
+	text_add_escaped(b, span_str(active->version), SMP_VERSION_BYTES);
+}
+
 static void revert(struct smp_upload *u, const struct smp_image *active)
 {
 	_cleanup_buf_ struct buf b = { 0 };
 
 	buf_add_str(&b, "the node went back to its old image");
-	if (active && active->version[0]) {
-		buf_add_str(&b, ", version ");
-		text_add_escaped(&b, span_str(active->version), SMP_VERSION_BYTES);
-	}
+	add_version(&b, active);
 	smp_up_finish(u, SMP_EV_REVERTED, RESULT_FAILED, buf_str(&b));
+}
+
+/* MCUboot erases what does not verify: the image was pending, never ran, and is nowhere now. */
+static void not_taken(struct smp_upload *u, const struct smp_image *active)
+{
+	_cleanup_buf_ struct buf b = { 0 };
+
+	buf_add_str(&b, "the node's bootloader refused the image (signed by another key?); the old one runs");
+	add_version(&b, active);
+	smp_up_fail(u, RESULT_INTEGRITY, buf_str(&b));
 }
 
 static void on_params(struct smp_upload *u, const struct smp_reply *r, struct mono now)
@@ -192,6 +207,10 @@ static void on_restarting(struct smp_upload *u, const struct listing *l, struct 
 	}
 	if (u->single_slot && !u->nothing_told) {
 		smp_up_fail(u, RESULT_FAILED, "the node runs another image after its restart");
+		return;
+	}
+	if (!u->single_slot && u->tested && l->active && l->has_hashes && !l->ours) {
+		not_taken(u, l->active);
 		return;
 	}
 	if (!u->single_slot) {

@@ -425,6 +425,26 @@ static void from_the_restart_on_it_waits_for_the_next_link_and_asks_before_it_do
 	smp_upload_free(g.u);
 }
 
+/* MCUboot erases an image whose signature it does not know; Zephyr's list then names the old one alone. */
+static void an_image_that_is_gone_after_the_restart_was_refused_by_the_bootloader(void **state)
+{
+	const struct smp_reply list = { .has_images = true, .n_images = 1, .images = {
+		{ .version = "1.0.0", .hash = { 9 }, .n_hash = 32, .bootable = true, .active = true, .confirmed = true } } };
+	struct rig g;
+
+	(void)state;
+	open_rig(&g);
+	until_reset(&g);
+	answer(&g, 3, &(struct smp_reply){ 0 });
+	look(&g);
+	pass(&g);
+	answer(&g, 0, &list);
+	assert_int_equal(g.last, SMP_EV_FAILED);
+	assert_int_equal(smp_upload_result(g.u), 5);
+	assert_string_equal(smp_upload_reason(g.u), "the node's bootloader refused the image (signed by another key?); the old one runs, version 1.0.0");
+	smp_upload_free(g.u);
+}
+
 static void a_node_that_does_not_come_back_in_its_time_is_given_up_but_not_for_ours(void **state)
 {
 	struct rig g;
@@ -449,6 +469,7 @@ int main(void)
 		cmocka_unit_test(the_window_opens_when_the_first_chunk_was_taken),
 		cmocka_unit_test(an_upload_that_is_resumed_has_the_whole_window),
 		cmocka_unit_test(the_window_widens_again_after_a_loss),
+		cmocka_unit_test(an_image_that_is_gone_after_the_restart_was_refused_by_the_bootloader),
 		cmocka_unit_test(a_gap_is_filled_from_where_the_node_says_one_chunk_at_a_time),
 		cmocka_unit_test(answers_to_other_questions_are_dropped),
 		cmocka_unit_test(a_node_that_goes_to_and_fro_is_given_up),

@@ -192,7 +192,7 @@ def test_a_node_that_goes_back_is_reported_reverted(smp):
 def test_what_is_damaged_in_the_node_never_runs(smp):
     site, node = smp("damages")
     site.vendor.publish(2, image=mcuboot((1, 2, 0)))
-    wait_job(site, node, "reverted", reason="went back to its old image")
+    wait_job(site, node, "failed", reason=r"\(5\): the node.s bootloader refused the image")
     assert node.runs() == node.old
 
 
