@@ -178,7 +178,7 @@ static void on_adapter_gone(void *ctx, struct bluez_adapter *a)
 static void on_device(void *ctx, struct bluez_device *d, unsigned changed)
 {
 	ble_seen_device(ctx, d, changed);
-	if (changed & (BLUEZ_CONNECTED | BLUEZ_RESOLVED))
+	if (changed & (BLUEZ_CONNECTED | BLUEZ_RESOLVED | BLUEZ_ABOUT))
 		ble_connection_device(d, changed);
 	if (changed & (BLUEZ_CONNECTED | BLUEZ_ABOUT))
 		ble_plan(ctx);

@@ -44,6 +44,7 @@ static int on_request_passkey(sd_bus_message *m, void *ctx, sd_bus_error *ret_er
 	if (!j || b->settings.pairing != BLE_PAIRING_PASSKEY)
 		return reject(m, "no such pairing");
 	j->is_confirmation = false;
+	j->was_proved = true;
 	return ask(b, j, m);
 }
 
@@ -57,6 +58,7 @@ static int on_request_confirmation(sd_bus_message *m, void *ctx, sd_bus_error *r
 	if (!j || b->settings.pairing != BLE_PAIRING_PASSKEY || sd_bus_message_read(m, "u", &j->passkey) < 0)
 		return reject(m, "no such pairing");
 	j->is_confirmation = true;
+	j->was_proved = true;
 	return ask(b, j, m);
 }
 
@@ -70,6 +72,7 @@ static int on_display_passkey(sd_bus_message *m, void *ctx, sd_bus_error *ret_er
 
 	if (!j || b->settings.pairing != BLE_PAIRING_PASSKEY || sd_bus_message_read(m, "uq", &passkey, &entered) < 0)
 		return reject(m, "no such pairing");
+	j->was_proved = true;
 	if (entered == 0)                      /* it is said again with each digit that is typed */
 		tell(b, j, passkey, false);
 	return sd_bus_reply_method_return(m, NULL);

@@ -11,6 +11,8 @@
 
 static void on_timer(void *ctx);
 static void resolved(struct ble_connection *c);
+static void lost(struct ble_connection *c, int error, const char *why);
+static int remove_device(struct ble *b, const struct bluez_device *d, bluez_answer_fn *fn, void *ctx, struct bluez_call **ret);
 
 bool ble_connection_is_on(const struct ble_connection *c)
 {
@@ -195,11 +197,29 @@ static void failed(struct ble_connection *c, int error, const char *why)
 
 /* ---- on the air ---- */
 
+/* bluetoothd pairs by itself when something is read that needs encryption and the node is content with that: nobody is asked. A bond
+ * that came so on a link of ours, and that the settings do not allow, goes again (BLZ-11). */
+static bool drop_unasked_bond(struct ble_connection *c)
+{
+	if (c->was_bonded || c->is_foreign || !bluez_is_bonded(c->device))
+		return false;
+	c->was_bonded = true;
+	bool just_works = c->ble->settings.pairing == BLE_PAIRING_JUST_WORKS && ble_may_pair(c->ble, c->address);
+	if (just_works || ble_pairing_of(c->ble, c->device->object.path))
+		return false;                  /* ble_pair.c looks at what came of it */
+	log_line(LOG_NOTICE, "Bluetooth: %s was paired without being asked for: its bond is removed", c->device->object.path);
+	(void)remove_device(c->ble, c->device, NULL, NULL, NULL); /* signalled when done; else bluetoothd is gone */
+	lost(c, -EACCES, "the node wants a pairing that is not allowed (ble.pairing, ble.pairing_nodes)");
+	return true;
+}
+
 static void become_ready(struct ble_connection *c)
 {
 	struct ble_link *k;
 
 	set_state(c, CONNECTION_READY);
+	if (drop_unasked_bond(c))
+		return;
 	c->since = mono_now();
 	c->tries = 0;
 	c->last_error = 0;
@@ -287,6 +307,7 @@ static void on_connected(void *ctx, sd_bus_message *answer, int error, const cha
 static void say_connect(struct ble_connection *c)
 {
 	c->is_foreign = c->device->is_connected && !c->device->is_inherited;
+	c->was_bonded = bluez_is_bonded(c->device);
 	if (bluez_call_plain(c->ble->bluez, c->device->object.path, BLUEZ_I_DEVICE, "Connect", BLUEZ_CONNECT_MS, on_connected, c, &c->call) < 0)
 		failed(c, -ENOTCONN, "bluetoothd is gone");
 }
@@ -435,8 +456,10 @@ void ble_connection_device(struct bluez_device *d, unsigned changed)
 		return;
 	if ((changed & BLUEZ_CONNECTED) && !d->is_connected)
 		lost(c, -ECONNRESET, "the link was lost");
-	else if (c->state == CONNECTION_RESOLVING && d->is_resolved)
+	else if (c->state == CONNECTION_RESOLVING && (changed & BLUEZ_RESOLVED) && d->is_resolved)
 		resolved(c);
+	else if (c->state == CONNECTION_READY && (changed & BLUEZ_ABOUT))
+		(void)drop_unasked_bond(c);    /* or there is none */
 }
 
 void ble_connection_device_gone(struct bluez_device *d)

@@ -106,29 +106,37 @@ static int remove_device(struct ble_pairing_job *j, const struct bluez_device *d
 
 /* ---- pairing ---- */
 
-/* Who hid behind a private address is known only now. */
-static bool is_one_of_ours(const struct ble_pairing_job *j)
+/* NULL, or what makes a pairing that came about one that may not be. */
+static const char *objection(const struct ble_pairing_job *j)
 {
 	const struct bluez_device *d = bluez_find_device(j->ble->bluez, j->path);
 
-	return d && ble_may_pair(j->ble, d->address);
+	/* bluetoothd asks nobody where the node can neither show nor ask for digits. */
+	if (j->ble->settings.pairing == BLE_PAIRING_PASSKEY && !j->was_proved)
+		return "the node pairs without a passkey, so nothing proves who it is (ble.pairing)";
+	/* Who hid behind a private address is known only now. */
+	if (j->was_private && !(d && ble_may_pair(j->ble, d->address)))
+		return "the node behind this private address is none that may pair (ble.pairing_nodes)";
+	return NULL;
 }
 
 static void on_paired(void *ctx, sd_bus_message *answer, int error, const char *name, const char *why)
 {
 	struct ble_pairing_job *j = ctx;
 
+	const char *but = error ? NULL : objection(j);
+
 	j->call = NULL;
-	if (error == -EEXIST)
-		error = 0;
-	if (!error && j->was_private && !is_one_of_ours(j)) {
+	if (but) {
 		const struct bluez_device *d = bluez_find_device(j->ble->bluez, j->path);
 		if (d)
 			(void)remove_device(j, d, NULL); /* the bond goes again */
-		finish(j, -EACCES, "the node behind this private address is none that may pair (ble.pairing_nodes)");
-		return;
+		finish(j, -EACCES, but);
+	} else if (error == -EEXIST) {
+		finish(j, 0, "");              /* it was bonded before */
+	} else {
+		finish(j, error, error ? why : "");
 	}
-	finish(j, error, error ? why : "");
 }
 
 static void on_link_ready(void *ctx)

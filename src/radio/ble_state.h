@@ -74,6 +74,7 @@ struct ble_connection {
 	struct mono since;                     /* waiting; ready; idle */
 	unsigned tries, rereads;
 	bool is_fresh, is_hung_up, is_foreign; /* foreign: it was connected before we came, and stays so */
+	bool was_bonded;                       /* before this connection, or one that may be */
 	int last_error;
 	char why[BLE_REASON_BYTES];            /* of the last failure, or of the hang-up */
 	struct gatt_connection *gatt;
@@ -87,6 +88,7 @@ struct ble_pairing_job {
 	struct bluez_call *call;
 	char path[BLUEZ_PATH_BYTES];           /* of its device, while Pair() is on the way */
 	bool was_private;
+	bool was_proved;                       /* a passkey was shown, asked for or compared */
 	sd_bus_message *question;              /* of the agent: RequestPasskey or RequestConfirmation */
 	bool is_confirmation;
 	uint32_t passkey;                      /* to be confirmed */

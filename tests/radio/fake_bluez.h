@@ -115,3 +115,5 @@ bool fake_is_discovering(struct fake_bluez *f, const char *adapter);
 bool fake_has_agent(struct fake_bluez *f);
 /* An incoming pairing, as when the node asks for security; the agent is asked. */
 void fake_node_asks_pairing(struct fake_bluez *f, const char *address);
+/* It is paired with without a question to anybody, as when the real one reads what needs encryption. */
+void fake_node_bonds(struct fake_bluez *f, const char *address);

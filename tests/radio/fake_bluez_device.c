@@ -548,6 +548,16 @@ void fake_node_asks_pairing(struct fake_bluez *f, const char *address)
 	fake_unlock(f);
 }
 
+void fake_node_bonds(struct fake_bluez *f, const char *address)
+{
+	fake_lock(f);
+	struct fake_dev *d = dev_of(f, address);
+	d->is_paired = true;
+	fake_say_changed(f, d->path, FAKE_DEVICE_IFACE, "Bonded");
+	fake_say_changed(f, d->path, FAKE_DEVICE_IFACE, "Paired");
+	fake_unlock(f);
+}
+
 bool fake_is_discovering(struct fake_bluez *f, const char *adapter)
 {
 	fake_lock(f);

@@ -154,6 +154,24 @@ static void a_link_of_a_node_that_does_not_pair_goes_on_without(void **state)
 	holder_close(&h);
 }
 
+/* bluetoothd asks no agent when "just works" is enough to read a value. */
+static void a_bond_that_nobody_asked_for_goes_again(void **state)
+{
+	struct place *p = *state;
+	struct holder h;
+
+	with_lamp(p, BLE_PAIRING_OFF, FAKE_PAIR_JUST_WORKS);
+	assert_int_equal(holder_open(&h, p, LAMP_ID, false), 0);
+	UNTIL(p, holder_is_ready, &h);
+	fake_node_bonds(p->fake, LAMP);
+	UNTIL(p, holder_has_ended, &h);
+	assert_int_equal(h.error, -EACCES);
+	assert_non_null(strstr(h.why, "ble.pairing"));
+	UNTIL(p, is_not_bonded, p);
+	assert_int_equal(fake_calls(p->fake, NULL, "RemoveDevice"), 1);
+	holder_close(&h);
+}
+
 static void a_passkey_is_shown_to_the_operator(void **state)
 {
 	struct place *p = *state;
@@ -205,6 +223,13 @@ static void just_works_is_not_enough_where_a_passkey_is_wanted(void **state)
 	fake_node_asks_pairing(p->fake, LAMP);
 	place_run(p, 100);
 	assert_false(fake_node_is_paired(p->fake, LAMP));
+	/* Asked by us, the real one pairs without a question: the bond goes again. */
+	struct deed d = { 0 };
+	assert_int_equal(ble_pair(p->ble, LAMP_ID, on_done, &d), 0);
+	UNTIL(p, is_done, &d);
+	assert_int_equal(d.error, -EACCES);
+	assert_non_null(strstr(d.why, "passkey"));
+	UNTIL(p, is_not_bonded, p);
 }
 
 static void a_pairing_ends_with_bluetoothd(void **state)
@@ -293,6 +318,7 @@ int main(void)
 		TEST(only_listed_nodes_pair),
 		TEST(a_listed_node_pairs_and_is_forgotten_again),
 		TEST(a_link_of_a_node_that_just_works_pairs),
+		TEST(a_bond_that_nobody_asked_for_goes_again),
 		TEST(a_link_of_a_node_that_does_not_pair_goes_on_without),
 		TEST(a_passkey_is_shown_to_the_operator),
 		TEST(a_passkey_is_asked_of_the_operator),
