@@ -257,6 +257,33 @@ def test_bluetooth_is_reached_from_the_sandbox(gateway):
     systemctl("restart", UNIT)
 
 
+# ---- radios below IPv6
+
+def test_an_interface_is_set_up_with_the_drop_in_alone(gateway):
+    """The unit has no right to: it says which one it lacks. With the example that is installed it has just the two that it needs."""
+    lib.run("modprobe", "tun")
+    lib.run("ip", "tuntap", "add", "dev", "wpan0", "mode", "tun")
+    lib.run("ip", "link", "set", "wpan0", "up")
+    configure("50-radio.toml", '[[lowpan]]\ninterface = "wpan0"\nkind = "thread"\naddress = "fd00:7::1/64"\nadvertise = true\n')
+    example = pathlib.Path("/usr/share/doc/dormouse/examples/radio.conf").read_text()
+    try:
+        systemctl("restart", UNIT)
+        lib.wait_for(lambda: "CAP_NET_ADMIN" in gateway.get("radios/wpan0")["state"], "it names the right", 20)
+        drop_in("radio.conf", example)
+        systemctl("restart", UNIT)
+        lib.wait_for(lambda: gateway.get("radios/wpan0")["is_advertising"], "it offers the prefix", 20)
+        radio = gateway.get("radios/wpan0")
+        assert (radio["state"], radio["address"]) == ("ready", "fd00:7::1/64")
+        caps = [line for line in pathlib.Path(f"/proc/{pid()}/status").read_text().splitlines() if line.startswith("CapEff")]
+        assert int(caps[0].split()[1], 16) == 1 << 12 | 1 << 13      # CAP_NET_ADMIN, CAP_NET_RAW
+    finally:
+        (CONFIG / "dormouse.d/50-radio.toml").unlink()
+        if (DROPIN / "radio.conf").exists():
+            drop_out("radio.conf")
+        lib.run("ip", "link", "del", "wpan0")
+    systemctl("restart", UNIT)
+
+
 # ---- stopped
 
 def test_stop_is_clean(gateway):
