@@ -18,11 +18,14 @@ static int on_node(void *ctx, const char *device, char ret[static BLE_ID_BYTES])
 	return d->address[0] ? -EINVAL : -EDESTADDRREQ;
 }
 
+/* A node that is only seen is nobody's yet: each bootloader that comes up is one, too. */
 static bool on_is_others(void *ctx, const char *node, const char *device)
 {
-	const char *whose = gateway_ble_device_of(ctx, node);
+	struct gateway *g = ctx;
+	const char *whose = gateway_ble_device_of(g, node);
+	const struct device *d = whose && strcmp(whose, device) != 0 ? devices_get(g->devices, whose) : NULL;
 
-	return whose && strcmp(whose, device) != 0;
+	return d && d->state != DEVICE_SEEN;
 }
 
 static const struct config_permit *permit_find(const struct gateway *g, const char *device)

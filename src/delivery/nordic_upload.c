@@ -12,7 +12,7 @@ static const char *const phase_names[] = {
 	[NP_AWAY] = "away",
 	[NP_SELECT_INIT] = "select-init", [NP_QUIET] = "quiet", [NP_CREATE_INIT] = "create-init", [NP_SEND_INIT] = "send-init",
 	[NP_CRC_INIT] = "crc-init", [NP_EXECUTE_INIT] = "execute-init",
-	[NP_RECEIPTS] = "receipts", [NP_SELECT_DATA] = "select-data", [NP_EXECUTE_OLD] = "execute-old", [NP_LOWER] = "lower",
+	[NP_RECEIPTS] = "receipts", [NP_SELECT_DATA] = "select-data", [NP_EXECUTE_OLD] = "execute-old", [NP_PACE] = "pace",
 	[NP_CREATE_DATA] = "create-data", [NP_SEND_DATA] = "send-data", [NP_CRC_DATA] = "crc-data", [NP_EXECUTE_DATA] = "execute-data",
 	[NP_START] = "start", [NP_SIZES] = "sizes", [NP_INIT_BEGIN] = "init-begin", [NP_INIT_SETTLE] = "init-settle", [NP_INIT_END] = "init-end",
 	[NP_LEGACY_RECEIPTS] = "receipts", [NP_RECEIVE] = "receive", [NP_LEGACY_SEND] = "send", [NP_VALIDATE] = "validate", [NP_RESET] = "reset",

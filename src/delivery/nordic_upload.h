@@ -6,9 +6,9 @@
  * it has; what it has already is not sent again (NDFU-2). A Legacy node keeps nothing, and begins anew.
  *
  * The way of an image, Secure: select, create, send, check and execute the init packet; then for each data object create, send, check,
- * execute. An object that arrived damaged is created anew with more receipts in between (NDFU-3). Legacy: start, sizes, init packet,
- * receipts, image, validate, activate. The last command makes the node restart: NORDIC_EV_RESTARTS with images still to come, or
- * NORDIC_EV_DONE. Whether the new application runs is for the owner to see.
+ * execute. An object that arrived damaged is created anew with more receipts in between (NDFU-3), until some arrived well. Legacy:
+ * start, sizes, init packet, receipts, image, validate, activate. The last command makes the node restart: NORDIC_EV_RESTARTS with
+ * images still to come, or NORDIC_EV_DONE. Whether the new application runs is for the owner to see.
  *
  * Twice it halts until nordic_upload_go(), so that its owner can persist what was reached: at NORDIC_EV_TRANSFERRED and
  * NORDIC_EV_APPLYING. Both come with the last image only. */

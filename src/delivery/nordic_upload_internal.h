@@ -14,6 +14,7 @@ enum {
 	CRC_AGAIN_MS = 200, CRC_AGAIN_MAX = 4, /* packets may still be on their way to the node when it is asked what it has */
 	SETTLE_MS = 250,                       /* Legacy: before a command that must not overtake packets */
 	BURST_PACKETS = 64,                    /* in one turn, with no receipts */
+	CLEAN_OBJECTS = 2,                     /* in a row, until receipts get rarer again */
 };
 
 enum nordic_phase {
@@ -21,7 +22,7 @@ enum nordic_phase {
 	/* Secure: the init packet */
 	NP_SELECT_INIT, NP_QUIET, NP_CREATE_INIT, NP_SEND_INIT, NP_CRC_INIT, NP_EXECUTE_INIT,
 	/* Secure: the data objects */
-	NP_RECEIPTS, NP_SELECT_DATA, NP_EXECUTE_OLD, NP_LOWER, NP_CREATE_DATA, NP_SEND_DATA, NP_CRC_DATA, NP_EXECUTE_DATA,
+	NP_RECEIPTS, NP_SELECT_DATA, NP_EXECUTE_OLD, NP_PACE, NP_CREATE_DATA, NP_SEND_DATA, NP_CRC_DATA, NP_EXECUTE_DATA,
 	/* Legacy */
 	NP_START, NP_SIZES, NP_INIT_BEGIN, NP_INIT_SETTLE, NP_INIT_END, NP_LEGACY_RECEIPTS, NP_RECEIVE, NP_LEGACY_SEND, NP_VALIDATE, NP_RESET,
 	/* both */
@@ -34,7 +35,8 @@ struct nordic_upload {
 	struct nordic_upload_ops ops;
 	enum nordic_phase phase;
 	size_t part;                           /* which image */
-	uint32_t prn;                          /* as it is now: lowered by damage */
+	uint32_t prn;                          /* as it is now: lowered by damage, raised by its absence */
+	unsigned clean_objects;
 	size_t packet_bytes;                   /* of this link */
 
 	struct mono due;                       /* when an answer is missing, or a pause is over */

@@ -133,9 +133,10 @@ static void object_again(struct nordic_upload *u, struct mono now)
 		create_init(u, now);
 		return;
 	}
+	u->clean_objects = 0;
 	u->prn = u->prn > 1 ? u->prn / 2 : u->prn == 0 ? NORDIC_PRN_DEFAULT : 1;
 	nordic_up_seek(u, u->start);
-	ask_prn(u, NP_LOWER, u->prn, now);
+	ask_prn(u, NP_PACE, u->prn, now);
 }
 
 /* ---- sending ---- */
@@ -178,7 +179,16 @@ static void on_receipt(struct nordic_upload *u, const struct nordic_response *r,
 
 static void object_executed(struct nordic_upload *u, struct mono now)
 {
+	bool is_slowed = u->prn > 0 && u->prn < u->c.prn;
+
+	u->clean_objects = u->object_tries == 0 ? u->clean_objects + 1 : 0;
 	u->object_tries = 0;
+	if (u->sent < u->sending.n && is_slowed && u->clean_objects >= CLEAN_OBJECTS) {
+		u->clean_objects = 0;
+		u->prn = u->prn * 2 < u->c.prn ? u->prn * 2 : u->c.prn;
+		ask_prn(u, NP_PACE, u->prn, now);
+		return;
+	}
 	if (u->sent < u->sending.n) {
 		create_data(u, now);
 		return;
@@ -338,7 +348,7 @@ static void on_receipts(struct nordic_upload *u, const struct nordic_response *r
 	ask(u, NP_SELECT_DATA, &(struct nordic_request){ .op = NORDIC_SELECT, .object = NORDIC_DATA }, now);
 }
 
-static void on_lowered(struct nordic_upload *u, const struct nordic_response *r, struct mono now)
+static void on_paced(struct nordic_upload *u, const struct nordic_response *r, struct mono now)
 {
 	create_data(u, now);
 }
@@ -371,7 +381,7 @@ static const struct step {
 	[NP_RECEIPTS] = { NORDIC_SET_PRN, on_receipts },
 	[NP_SELECT_DATA] = { NORDIC_SELECT, on_selected_data },
 	[NP_EXECUTE_OLD] = { NORDIC_EXECUTE, on_executed_data },
-	[NP_LOWER] = { NORDIC_SET_PRN, on_lowered },
+	[NP_PACE] = { NORDIC_SET_PRN, on_paced },
 	[NP_CREATE_DATA] = { NORDIC_CREATE, on_created_data },
 	[NP_SEND_DATA] = { NORDIC_CRC_GET, on_receipt },
 	[NP_CRC_DATA] = { NORDIC_CRC_GET, on_crc },

@@ -350,6 +350,21 @@ static void a_damaged_object_is_made_anew_with_more_receipts(void **state)
 	rig_close(&g);
 }
 
+static void receipts_get_rarer_again_when_nothing_is_damaged(void **state)
+{
+	struct rig g;
+
+	(void)state;
+	rig_open(&g, false, false, 12);
+	g.node.object_bytes = 512;
+	g.node.lose_at = 5;
+	run(&g);
+	assert_installed(&g);
+	assert_int_equal(g.node.prn_least, 6);
+	assert_int_equal(g.node.prn, 12);
+	rig_close(&g);
+}
+
 static void damage_without_end_is_told(void **state)
 {
 	struct rig g;
@@ -728,6 +743,7 @@ int main(void)
 		cmocka_unit_test(a_lost_link_is_gone_on_with),
 		cmocka_unit_test(a_lost_answer_is_gone_on_with),
 		cmocka_unit_test(a_damaged_object_is_made_anew_with_more_receipts),
+		cmocka_unit_test(receipts_get_rarer_again_when_nothing_is_damaged),
 		cmocka_unit_test(damage_without_end_is_told),
 		cmocka_unit_test(packets_that_are_still_on_their_way_are_waited_for),
 		cmocka_unit_test(every_refusal_is_a_reason),
