@@ -318,6 +318,26 @@ static void no_more_than_so_many_are_talked_to_at_a_time(void **state)
 	assert_int_equal(f->n_open, SMP_ACTIVE_MAX);
 }
 
+static bool is_one_open(void *ctx)
+{
+	return ((struct fixture *)ctx)->n_open == 1;
+}
+
+/* SMP-9: one session a node, also when two devices are said to be at its address. */
+static void two_devices_at_one_address_are_served_one_after_the_other(void **state)
+{
+	struct fixture *f = *state;
+
+	f->is_silent = true;
+	assert_int_equal(start(f, "same-a", 1), 0);
+	assert_int_equal(start(f, "same-b", 1), 0);
+	assert_true(until(f->loop, is_asked, f, 10000));
+	assert_true(until(f->loop, is_one_open, f, 10000));    /* the other one gave its image back, and comes again */
+	f->is_silent = false;
+	assert_true(until(f->loop, is_reported_twice, f, 20000));
+	assert_int_equal(f->result, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -329,6 +349,7 @@ int main(void)
 		TEST_(after_cancel_nothing_comes),
 		TEST_(an_answer_to_the_report_of_a_cancelled_order_is_harmless),
 		TEST_(no_more_than_so_many_are_talked_to_at_a_time),
+		TEST_(two_devices_at_one_address_are_served_one_after_the_other),
 #undef TEST_
 	};
 
