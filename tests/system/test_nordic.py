@@ -1,6 +1,6 @@
 """Devices with the driver nordic-dfu in a real daemon: what it says when Bluetooth is off or a node is no such node, and the permit that
-Legacy DFU needs, with its traces in the log and in the audit log. The nodes are a scripted bluetoothd's. NDFU-1. A whole update over
-BlueZ is tests/lab's."""
+Legacy DFU needs, with its traces in the log and in the audit log. The nodes are a scripted bluetoothd's. NDFU-1, NDFU-4. A
+whole update over BlueZ is tests/lab's."""
 import os
 import sys
 
@@ -13,6 +13,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import nordic_package  # noqa: E402
 
 DEVICE, ADDRESS = "tag-17", "C0:FF:EE:00:00:10"
+BESIDE = "C0:FF:EE:00:00:11"
+SECURE_CONTROL, SECURE_PACKET = (f"8ec9000{i}-f315-4f60-9fb8-838830daea50" for i in (1, 2))
 LEGACY, CONTROL, PACKET, VERSION = (f"0000153{i}-1212-efde-1523-785feabcd123" for i in (0, 1, 2, 4))
 PERMIT = {"kind": "legacy-dfu", "device": DEVICE, "until": "2099-01-31T18:00:00Z", "reason": "in a locked room"}
 
@@ -57,10 +59,37 @@ def test_what_is_no_package_is_refused_before_radio_is_used(place):
     assert bluez.calls("", "Connect") == 0
 
 
-def test_a_node_without_dfu_is_told(place, tmp_path):
+@pytest.fixture
+def key(tmp_path):
+    path = str(tmp_path / "key.pem")
+    lib.run("openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", path)
+    return path
+
+
+@pytest.mark.parametrize("state", ["seen", "enrolled"])
+def test_a_bootloader_at_the_next_address_is_gone_on_with_unless_it_is_anothers(place, key, state):
+    """Every node is a device that was seen; only one that somebody enrolled is another device (NDFU-4)."""
     site, bluez = place()
-    key = str(tmp_path / "key.pem")
-    lib.run("openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key)
+    bluez.node(BESIDE, "DfuTarg", short(0xFE59))
+    control = bluez.characteristic(BESIDE, short(0xFE59), SECURE_CONTROL, WRITE | NOTIFY)
+    bluez.characteristic(BESIDE, short(0xFE59), SECURE_PACKET, NORESP)
+    beside = "ble-" + BESIDE.replace(":", "").lower()
+    lib.wait_for(lambda: any(d["id"] == beside for d in site.daemon.items("devices")), "it is seen", 30, [site.daemon])
+    if state == "enrolled":
+        site.daemon.post(f"devices/{beside}/state", {"state": "enrolled"})
+    site.vendor.publish(2, image=nordic_package.secure(lib.image_bytes(3000), 2, key))
+    if state == "seen":
+        lib.wait_for(lambda: bluez.written(control) == b"\x06\x01", "it is asked what it has", 60, [site.daemon])
+    else:
+        lib.wait_for(lambda: job(site), "the job waits", 30, [site.daemon])
+        bluez.node(ADDRESS, "tag", short(0x180F))              # this one is it
+        bluez.characteristic(ADDRESS, short(0x180F), short(0x2A19), READ, b"\x32")
+        wait_failed(site, "offers no DFU service of Nordic's")
+        assert not bluez.written(control)
+
+
+def test_a_node_without_dfu_is_told(place, key):
+    site, bluez = place()
     bluez.node(ADDRESS, "tag", short(0x180F))
     bluez.characteristic(ADDRESS, short(0x180F), short(0x2A19), READ, b"\x32")
     site.vendor.publish(2, image=nordic_package.secure(lib.image_bytes(3000), 2, key))
