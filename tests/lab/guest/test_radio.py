@@ -67,7 +67,7 @@ def test_the_gateway_sets_its_radio_up(field):
 
 def addresses(node):
     found = json.loads(node.run("ip", "-j", "-6", "addr", "show", "dev", "lowpan0", "scope", "global"))
-    return [a["local"] for i in found for a in i.get("addr_info", []) if not a.get("tentative")]
+    return [a["local"] for i in found for a in i.get("addr_info", []) if "local" in a and not a.get("tentative")]
 
 
 def test_nodes_form_addresses_from_the_prefix_offered(field):
