@@ -298,10 +298,7 @@ static void on_connected(void *ctx, sd_bus_message *answer, int error, const cha
 	}
 	if (error == -ETIMEDOUT)
 		say_disconnect(c);             /* or it goes on trying */
-	if (error == -ENOENT)
-		off(c);                        /* bluetoothd has forgotten it: until it is heard again */
-	else
-		failed(c, error, why);
+	failed(c, error, why);
 }
 
 static void say_connect(struct ble_connection *c)
