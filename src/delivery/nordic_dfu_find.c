@@ -159,6 +159,7 @@ void nordic_seek(struct nordic_target *t, enum nd_aim aim, bool is_fresh)
 	t->is_fresh = is_fresh;
 	t->kind = ND_OTHER;
 	t->since = now;
+	t->blind_at = mono_add_ms(now, nordic_pace_ms(t, ND_BLIND_MS));
 	t->deadline = mono_add_ms(now, (int64_t)t->drv->c.settings.restart_s * 1000);
 	loop_timer_set(t->timer, nordic_pace_ms(t, is_fresh ? ND_SETTLE_MS : ND_SEEK_MS));
 }
@@ -167,8 +168,23 @@ void nordic_seek_again(struct nordic_target *t)
 {
 	nordic_link_close(t);
 	t->stage = ND_SEEK;
-	t->since = mono_now();
 	loop_timer_set(t->timer, nordic_pace_ms(t, ND_AGAIN_MS));
+}
+
+/* bluetoothd does not tell of a node again that advertises as before: one that it knows is tried where it should be. */
+static const struct ble_node *pick_blindly(struct nordic_target *t, struct mono now)
+{
+	struct ble *b = t->drv->c.ble;
+	const struct ble_node *n = NULL;
+
+	if (mono_before(now, t->blind_at))
+		return NULL;
+	t->blind_at = mono_add_ms(now, nordic_pace_ms(t, ND_BLIND_MS));
+	if (t->aim == ND_BOOTLOADER && t->boot[0])
+		n = ble_node_get(b, t->boot);
+	else if (t->aim == ND_BOOTLOADER && t->way == ND_NAMELESS && !is_neighbour(t, t->beside))
+		n = ble_node_get(b, t->beside);
+	return n ? n : ble_node_get(b, t->own);
 }
 
 void nordic_search_begin(struct nordic_target *t)
@@ -202,6 +218,7 @@ void nordic_seek_step(struct nordic_target *t)
 	const struct ble_node *n = pick(t, now);
 	if (t->stage != ND_SEEK)
 		return;                        /* it ended by that */
+	n = n ? n : pick_blindly(t, now);
 	if (n)
 		nordic_reach(t, n->id, t->is_fresh);
 	else

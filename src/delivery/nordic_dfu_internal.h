@@ -14,7 +14,7 @@ enum { OBJECT5_INITIAL = 0, OBJECT5_OK = 1, OBJECT5_LOST = 4, OBJECT5_PACKAGE = 
 
 enum {
 	ND_AGAIN_MS = 2000, ND_SEEK_MS = 500, ND_PARK_MS = 5000, ND_REACH_S = 30, ND_STEP_MS = 15000, ND_SETTLE_MS = 1500,
-	ND_REVISION_BYTES = 64, ND_RESTART_S = 120, ND_PACE_MS_MIN = 20,
+	ND_REVISION_BYTES = 64, ND_RESTART_S = 120, ND_PACE_MS_MIN = 20, ND_BLIND_MS = 5000,
 };
 
 enum nd_stage {
@@ -69,6 +69,7 @@ struct nordic_target {                         /* the order of one device */
 	bool is_fresh;                         /* it restarted as something else */
 	enum nd_aim aim;
 	struct mono since, deadline;           /* heard after since counts */
+	struct mono blind_at;                  /* when to try where it should be, heard or not */
 	int rssi;
 	char name[NORDIC_NAME_BYTES_MAX + 1];  /* that its bootloader was given; empty = none */
 

@@ -52,7 +52,7 @@ struct rig {
 	bool is_boot;                          /* what it is now */
 	uint16_t h_entry, h_revision, h_control, h_packet, h_version;
 	struct loop_timer *restart, *advertise;
-	bool becomes_boot;
+	bool becomes_boot, is_told_once;       /* advertisements that are as before are not told */
 	char name[9];
 	unsigned cut_at;                       /* packet */
 	unsigned n_entries, n_updates;
@@ -131,7 +131,7 @@ static void on_advertise(void *ctx)
 	struct rig *g = ctx;
 	struct fake_node *n = g->is_boot ? g->boot : g->own;
 
-	if (n->is_here)
+	if (n->is_here && !g->is_told_once)
 		n->n.seen_at = mono_now();
 	loop_timer_set(g->advertise, 20);
 }
@@ -624,6 +624,23 @@ static void links_that_do_not_come_up_are_tried_again(void **state)
 	rig_close(&g);
 }
 
+static void a_node_that_is_not_told_of_again_is_tried_where_it_should_be(void **state)
+{
+	static const char *const places[] = { OWN, BESIDE };
+	(void)state;
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct rig g;
+		rig_open(&g, places[i], false);
+		g.is_told_once = true;
+		g.cut_at = 20;
+		run(&g);
+		assert_updated(&g);
+		assert_int_equal(g.node.n_links, 2);
+		rig_close(&g);
+	}
+}
+
 static void a_restart_without_an_answer_is_believed_by_the_revision(void **state)
 {
 	struct rig g;
@@ -915,6 +932,7 @@ int main(void)
 		cmocka_unit_test(a_node_out_of_range_is_waited_for),
 		cmocka_unit_test(lost_links_are_gone_on_with),
 		cmocka_unit_test(links_that_do_not_come_up_are_tried_again),
+		cmocka_unit_test(a_node_that_is_not_told_of_again_is_tried_where_it_should_be),
 		cmocka_unit_test(a_restart_without_an_answer_is_believed_by_the_revision),
 		cmocka_unit_test(bluetoothd_may_be_away_for_a_while),
 		cmocka_unit_test(a_node_that_stays_in_its_bootloader_is_no_success),
