@@ -160,15 +160,10 @@ class Field:
         except lib.Timeout as e:
             raise lib.Timeout(f"{e}; the node: {node.status()}, its job: {self.job(node)}") from None
 
-    def kill_bluetoothd(self, mtu=None, experimental=None):
-        """As a crash does; and started again, as systemd does, or with other settings."""
+    def kill_bluetoothd(self):
+        """As a crash does; and started again, as systemd does."""
         with open("/run/lab/ble/bluetoothd.pid") as f:
             os.kill(int(f.read()), signal.SIGKILL)
-        if mtu is not None:
-            lib.run("sed", "-i", f"s/^ExchangeMTU.*/ExchangeMTU = {mtu}/", "/run/lab/ble/main.conf")
-        if experimental is not None:
-            with open("/run/lab/ble/options", "w") as f:
-                f.write("-E\n" if experimental else "")
         lib.run("/lab/guest/ble-bluetoothd")
 
     def pull_adapters(self):

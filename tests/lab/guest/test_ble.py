@@ -288,8 +288,11 @@ class Dfu:
 def test_a_nordic_node_restarts_at_the_next_address_and_is_cut_in_the_middle(field):
     """Signed; the boot loader is found at address + 1, lost, and found again: what it has is not sent again."""
     d = Dfu(field, field.tag, lambda firmware, version: nordic_package.secure(firmware, version, field.dir + "/tag.pem"))
-    s = field.wait_status(field.tag, lambda s: s["off"] > FIRMWARE_BYTES / 3, "a third is there")
+    first, start = field.wait_status(field.tag, lambda s: s["off"] > 0, "it begins")["off"], time.monotonic()
+    sent = field.wait_status(field.tag, lambda s: s["off"] > FIRMWARE_BYTES / 3, "a third is there")["off"] - first
+    rate = sent / 1024 / (time.monotonic() - start)
     field.tag.tell("away 3")
+    ble_field.figure(f"nordic-dfu: {rate:.1f} KiB/s by packets of up to 244 bytes, {rate / field.bare:.3f} of the bare stream")
     d.check_done()
     assert d.count.resumed >= 1 and field.tag.status()["max_packet"] <= 244
     objects = -(-FIRMWARE_BYTES // 4096)
@@ -306,7 +309,7 @@ def test_a_nordic_node_restarts_at_the_same_address_and_loses_packets(field):
     assert d.count.lost > 0
     rate = FIRMWARE_BYTES / 1024 / seconds
     ble_field.figure(f"nordic-dfu: {FIRMWARE_BYTES // 1024} KiB in {d.count.packets} packets of up to 244 bytes, {d.count.lost} of them lost: {rate:.1f} KiB/s, "
-                     f"{rate / field.bare:.2f} of the bare stream")
+                     f"{rate / field.bare:.3f} of the bare stream")
 
 
 def test_legacy_dfu_needs_a_permit(field):
@@ -318,15 +321,3 @@ def test_legacy_dfu_needs_a_permit(field):
     field.gateway.post(f"jobs/{job['id']}/retry")
     d.check_done()
     assert field.old.status()["max_packet"] == 20
-
-
-# ---- the other way of scanning
-
-def test_scanning_is_passive_where_bluetoothd_offers_it(field):
-    """Started with -E, it has advertisement monitors (BLZ-9); and links carry 62 bytes at once from here on."""
-    def is_passive():
-        return [a["is_passive"] for a in field.gateway.items("ble/adapters")] == [True]
-    assert not is_passive()
-    field.kill_bluetoothd(mtu=65, experimental=True)
-    lib.wait_for(is_passive, "scanning is passive", 20, [field.gateway])
-    Update(field, field.meter, 8192).check_done()
