@@ -53,7 +53,7 @@ enum lowpan_step lowpan_plan(const struct lowpan_settings *s, const struct lowpa
 
 	if (s->has_key)
 		return LOWPAN_STEP_KEY;
-	if (!s->create) {
+	if (!s->create || s->kind != LOWPAN_802154) { /* another makes it: a border router, or the kernel once a peer is connected */
 		if (!f->has_link || !f->is_link_up)
 			return LOWPAN_STEP_AS_IT_IS;
 		return wants_address(s, f) ? LOWPAN_STEP_ADDRESS : LOWPAN_STEP_READY;

@@ -148,6 +148,13 @@ static void without_create_only_the_address_is_added(void **state)
 	f.is_link_up = true;
 	assert_int_equal(lowpan_plan(&s, &f), LOWPAN_STEP_ADDRESS);
 	assert_int_equal(settle(&s, &f), LOWPAN_STEP_READY);
+	s.create = true; /* over BLE the kernel makes it, once a peer is connected */
+	s.kind = LOWPAN_BLE;
+	f = (struct lowpan_facts){ 0 };
+	assert_int_equal(lowpan_plan(&s, &f), LOWPAN_STEP_AS_IT_IS);
+	f.has_link = f.is_link_up = true;
+	assert_int_equal(settle(&s, &f), LOWPAN_STEP_READY);
+	assert_true(f.has_address);
 	s.address_bits = 0;
 	f.has_address = false;
 	assert_int_equal(lowpan_plan(&s, &f), LOWPAN_STEP_READY);
