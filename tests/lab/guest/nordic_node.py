@@ -78,7 +78,7 @@ class NordicNode(ble.Node):
         self.boot_controller = ble.Controller(self.bus, options.other, self.disconnected) if options.other else self.controller
         self.objects = {1: Object(512), 2: Object(options.object_bytes)}
         self.current, self.prn, self.since, self.packets, self.max_packet, self.init = None, 0, 0, 0, 0, None
-        self.legacy = None
+        self.legacy, self.is_deaf, self.was_cut = None, False, False
         self.log = {"creates": 0, "executes": 0, "lost": 0, "resumed": 0, "updates": 0, "extended": 0}
         if not self.load("version"):
             self.save("version", b"1")
@@ -127,7 +127,14 @@ class NordicNode(ble.Node):
         leaving.stop(lambda: GLib.timeout_add(self.options.boot_ms, up))
         return False
 
+    def leave(self, seconds):
+        """Out of range: from now on nothing reaches it."""
+        self.is_deaf = True
+        leaving = self.boot_controller if self.is_boot_loader else self.controller
+        leaving.stop(lambda: GLib.timeout_add(int(seconds * 1000), self.back))
+
     def back(self):
+        self.is_deaf = False
         if self.is_boot_loader:
             self.boot_controller.serve(self.offer_boot)
         else:
@@ -136,8 +143,7 @@ class NordicNode(ble.Node):
 
     def command(self, words):
         if words[0] == "away":
-            leaving = self.boot_controller if self.is_boot_loader else self.controller
-            leaving.stop(lambda: GLib.timeout_add(int(float(words[1]) * 1000), self.back))
+            self.leave(float(words[1]))
         else:
             super().command(words)
 
@@ -162,6 +168,8 @@ class NordicNode(ble.Node):
     def take(self, value):
         self.data.drain()
         op = value[0] if value else 0
+        if self.is_deaf:
+            return
         try:
             answer = bytes([0x60, op, OK]) + self.request(op, value[1:])
         except Refusal as e:
@@ -206,6 +214,8 @@ class NordicNode(ble.Node):
 
     def packet(self, value):
         o = self.current
+        if self.is_deaf:
+            return
         self.packets += 1
         self.max_packet = max(self.max_packet, len(value))
         if "loses" in self.kinds and self.packets % 50 == 0:
@@ -216,6 +226,11 @@ class NordicNode(ble.Node):
             return
         o.part += value
         self.since += 1
+        if self.options.cut_at and not self.was_cut and len(self.objects[2].all) >= self.options.cut_at:
+            self.was_cut = True
+            log("is out of range for 3 s")
+            self.leave(3)
+            return
         if self.prn and self.since == self.prn:
             self.since = 0
             self.control.notify(bytes([0x60, 3, OK]) + struct.pack("<II", len(o.all), zlib.crc32(o.all)))
@@ -364,6 +379,7 @@ def main():
     p.add_argument("--other", default="", help="controller of its boot loader")
     p.add_argument("--legacy", action="store_true")
     p.add_argument("--key", default="", help="public key, PEM: only init packets signed with it are taken")
+    p.add_argument("--cut-at", type=int, default=0, help="so many bytes of firmware, and it is out of range for a while, once")
     p.add_argument("--object-bytes", type=int, default=4096)
     NordicNode(p.parse_args()).run()
 

@@ -29,7 +29,7 @@ def field(request):
         f.meter = f.add(ble_field.Smp, "meter", 1)
         f.slow = f.add(ble_field.Smp, "slow", 2, "--buf-size", 512, "--write-ms", 30)
         f.crash = f.add(ble_field.Smp, "crash", 3, "--is", "crashes", "--pairs")
-        f.tag = f.add(ble_field.Nordic, "tag", 4, "--other", "hci5", "--key", folder + "/tag-public.pem")
+        f.tag = f.add(ble_field.Nordic, "tag", 4, "--other", "hci5", "--key", folder + "/tag-public.pem", "--cut-at", FIRMWARE_BYTES // 2)
         f.bulb = f.add(ble_field.Nordic, "bulb", 6, "--is", "loses")
         f.old = f.add(ble_field.Nordic, "old", 7, "--legacy")
         f.wait_on_air()
@@ -291,7 +291,6 @@ def test_a_nordic_node_restarts_at_the_next_address_and_is_cut_in_the_middle(fie
     first, start = field.wait_status(field.tag, lambda s: s["off"] > 0, "it begins")["off"], time.monotonic()
     sent = field.wait_status(field.tag, lambda s: s["off"] > FIRMWARE_BYTES / 3, "a third is there")["off"] - first
     rate = sent / 1024 / (time.monotonic() - start)
-    field.tag.tell("away 3")
     ble_field.figure(f"nordic-dfu: {rate:.1f} KiB/s by packets of up to 244 bytes, {rate / field.bare:.3f} of the bare stream")
     d.check_done()
     assert d.count.resumed >= 1 and field.tag.status()["max_packet"] <= 244
