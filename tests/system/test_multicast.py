@@ -194,7 +194,7 @@ def test_kill_9_of_a_node_and_of_the_gateway_in_the_middle(make_site):
     before = len(re.findall(r"session [0-9a-f]{16}: begins", lab.daemon.log_text()))
     lab.daemon.kill9()
     lab.daemon.start()
-    lab.wait_sequence(3, 200)  # a node notices that it is forgotten when the gateway does not answer it any more
+    lab.wait_sequence(3, 300)  # a node notices that it is forgotten when the gateway does not answer it any more
     lab.assert_installed(image)
     log = lab.daemon.log_text()
     assert re.search(r"session [0-9a-f]{16}: goes on", log), "the session was found in the store"

@@ -354,7 +354,8 @@ def test_meson_install_brings_everything(world):
     wanted = [f"{prefix}/bin/{x}" for x in ("dormoused", "dormousectl", "dormouse-node")] + \
         [f"{prefix}/lib/{x}" for x in ("systemd/system/dormouse.service", "sysusers.d/dormouse.conf", "tmpfiles.d/dormouse.conf", "systemd/catalog/dormouse.catalog")] + \
         [f"{prefix}/{options['mandir']}/man{s}/{n}.{s}" for n, s in (("dormoused", 8), ("dormousectl", 1), ("dormouse-node", 1), ("dormouse.toml", 5), ("dormouse-coap", 7), ("dormouse-rest", 7), ("dormouse-multicast", 7))] + \
-        [f"{etc}/dormouse/dormouse.toml", f"{prefix}/share/bash-completion/completions/dormousectl.bash"]
+        [f"{etc}/dormouse/dormouse.toml", f"{prefix}/share/bash-completion/completions/dormousectl.bash",
+         f"{prefix}/share/dbus-1/system.d/dormouse.conf", f"{prefix}/share/doc/dormouse/examples/radio.conf"]
     install = lambda: lib.run("meson", "install", "-C", lib.BUILD, "--no-rebuild", "--destdir", dest)
     install()
     for path in wanted:
