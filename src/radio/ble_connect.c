@@ -227,6 +227,8 @@ static void become_ready(struct ble_connection *c)
 		ble_link_is_ready(k);
 	if (!c->links)
 		ble_connection_left(c);
+	else
+		ble_plan(c->ble);              /* its turn has begun: who waits gets the slot when that is over */
 }
 
 /* Refused or not: what needs the pairing will say so. */
