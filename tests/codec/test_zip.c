@@ -8,7 +8,7 @@
 static void make(struct buf *ret, unsigned n)
 {
 	struct make_zip z = { 0 };
-	char name[8];
+	char name[16];
 
 	for (unsigned i = 0; i < n; i++) {
 		(void)snprintf(name, sizeof(name), "f%u", i); /* fits */

@@ -228,7 +228,7 @@ static void only_allowed_adapters_are_used(void **state)
 	p->settings.adapters = names;
 	for (int i = 0; i < 4; i++) {
 		char name[8], address[BLE_ADDRESS_TEXT_BYTES];
-		(void)snprintf(name, sizeof(name), "hci%d", i);
+		(void)snprintf(name, sizeof(name), "hci%u", (unsigned)i % 10);
 		(void)snprintf(address, sizeof(address), "00:AA:01:00:00:%02u", (unsigned)i % 100);
 		fake_adapter_add(p->fake, name, address, FAKE_ADAPTER_OFF);
 	}
