@@ -14,7 +14,7 @@
 #include "base/random.h"
 #include "codec/router_advert.h"
 
-enum { HOPS = 255, TURN_MAX = 16, DATAGRAM_BYTES = 1280 };
+enum { HOPS = 255, TURN_MAX = 16, DATAGRAM_BYTES = 1280, NO_ADDRESS_MS = 200 };
 
 struct lowpan_advert {
 	struct lowpan_advert_config c;
@@ -27,9 +27,41 @@ struct lowpan_advert {
 	bool is_failing, is_router;
 };
 
+/* The address that the kernel would send from. An advertisement from any other than a link-local one is ignored by all (RFC 4861
+ * section 6.1.2), and an interface that came up just now may not have it yet: -EADDRNOTAVAIL. */
+static int link_local(const struct sockaddr_in6 *to, struct in6_addr *ret)
+{
+	_cleanup_close_ int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in6 from = { 0 };
+	socklen_t n = sizeof(from);
+
+	if (fd < 0 || setsockopt(fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, &to->sin6_scope_id, sizeof(to->sin6_scope_id)) < 0 ||
+	    connect(fd, (const struct sockaddr *)to, sizeof(*to)) < 0 || getsockname(fd, (struct sockaddr *)&from, &n) < 0)
+		return -errno;
+	*ret = from.sin6_addr;
+	return IN6_IS_ADDR_LINKLOCAL(ret) ? 0 : -EADDRNOTAVAIL;
+}
+
+static int send_from(int fd, const struct in6_addr *from, const struct sockaddr_in6 *to, struct span b)
+{
+	_Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof(struct in6_pktinfo))] = { 0 };
+	struct in6_pktinfo info = { .ipi6_addr = *from, .ipi6_ifindex = to->sin6_scope_id };
+	struct iovec v = { (void *)(uintptr_t)b.p, b.n };
+	struct msghdr m = { .msg_name = (void *)(uintptr_t)to, .msg_namelen = sizeof(*to), .msg_iov = &v, .msg_iovlen = 1, .msg_control = control,
+			    .msg_controllen = sizeof(control) };
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+
+	c->cmsg_level = IPPROTO_IPV6;
+	c->cmsg_type = IPV6_PKTINFO;
+	c->cmsg_len = CMSG_LEN(sizeof(info));
+	memcpy(CMSG_DATA(c), &info, sizeof(info));
+	return sendmsg(fd, &m, MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
 static int send_advert(struct lowpan_advert *a, bool is_last)
 {
 	struct sockaddr_in6 all = { .sin6_family = AF_INET6, .sin6_scope_id = a->c.index, .sin6_addr.s6_addr = { 0xff, 0x02, [15] = 1 } };
+	struct in6_addr from;
 	struct router_advert ra = { .n_lladdr = a->c.n_lladdr, .mtu = a->c.mtu, .n_prefixes = 1 };
 	_cleanup_buf_ struct buf b = { 0 };
 
@@ -40,11 +72,9 @@ static int send_advert(struct lowpan_advert *a, bool is_last)
 	if (!is_last && a->is_router)
 		ra.lifetime_s = ADVERT_LIFETIME_S;
 	int r = router_advert_encode(&ra, &b);
-	if (r < 0)
-		return r;
-	if (sendto(a->fd, b.p, b.n, MSG_DONTWAIT, (struct sockaddr *)&all, sizeof(all)) < 0)
-		return -errno;
-	return 0;
+	if (r == 0)
+		r = link_local(&all, &from);
+	return r < 0 ? r : send_from(a->fd, &from, &all, buf_span(&b));
 }
 
 /* Between the least and the most that RFC 4861 wants, and not in step with others. */
@@ -66,6 +96,10 @@ static void on_timer(void *ctx)
 	struct lowpan_advert *a = ctx;
 	int r = send_advert(a, false);
 
+	if (r == -EADDRNOTAVAIL) {
+		set_due(a, NO_ADDRESS_MS);
+		return;
+	}
 	a->sent_at = mono_now();
 	if (r < 0 && !a->is_failing)
 		log_line(LOG_WARNING, "%s: a router advertisement was not sent: %s", a->name, strerror(-r));
