@@ -276,3 +276,27 @@ def test_stop_is_clean(gateway):
     systemctl("start", UNIT)
     assert {"kept", "last"} <= {d["id"] for d in gateway.items("devices")}
     assert subprocess.run(["systemctl", "is-failed", UNIT], stdout=subprocess.DEVNULL).returncode == 1
+
+
+# ---- Bluetooth
+
+def test_bluetooth_is_reached_from_the_sandbox(gateway):
+    """The D-Bus policy that is installed lets the unit's user speak to bluetoothd, and the sandbox lets it have the bus. BLZ-13."""
+    lib.run("systemctl", "reload", "dbus")             # the policy names a user that was made after the bus had started
+    lib.run("/lab/guest/ble-up", 2)
+    node = subprocess.Popen(["python3", "/lab/guest/smp_node.py", "hci1", "--state", "/run/ble-node", "--name", "meter"], stdin=subprocess.PIPE)
+    try:
+        configure("40-ble.toml", '[ble]\nenabled = true\nadapters = ["hci0"]\nscan_s = 30\nscan_every_s = 30\n')
+        systemctl("restart", UNIT)
+        try:
+            lib.wait_for(lambda: [a["is_powered"] for a in gateway.items("ble/adapters")] == [True], "the adapter is used", 40)
+            found = lib.wait_for(lambda: gateway.items("ble/nodes"), "the node is heard", 40)
+        except lib.Timeout as e:
+            raise lib.Timeout(f"{e}; adapters: {gateway.items('ble/adapters')}; journal: {journal('-n', 15)}") from None
+        assert [n["name"] for n in found] == ["meter"]
+    finally:
+        node.kill()
+        node.wait()
+        (CONFIG / "dormouse.d/40-ble.toml").unlink()
+        lib.run("/lab/guest/ble-down")
+    systemctl("restart", UNIT)
