@@ -32,6 +32,18 @@ static void skip_padding(struct cursor *c, size_t n)
 	(void)cur_take(c, pad < cur_left(c) ? pad : cur_left(c)); /* the last one may go without */
 }
 
+/* What follows a head that says how long both are together. */
+static int take_body(struct cursor *c, size_t n, size_t n_head, struct span *ret)
+{
+	if (n < n_head)
+		return -EBADMSG;
+	*ret = cur_take(c, n - n_head);
+	if (!cur_ok(c))
+		return -EBADMSG;
+	skip_padding(c, n);
+	return 0;
+}
+
 int netlink_next(struct cursor *c, struct netlink_message *ret)
 {
 	struct nlmsghdr h;
@@ -42,14 +54,9 @@ int netlink_next(struct cursor *c, struct netlink_message *ret)
 	if (!cur_ok(c))
 		return -EBADMSG;
 	memcpy(&h, head.p, sizeof(h));
-	if (h.nlmsg_len < sizeof(h))
-		return -EBADMSG;
-	struct span body = cur_take(c, h.nlmsg_len - sizeof(h));
-	if (!cur_ok(c))
-		return -EBADMSG;
-	skip_padding(c, h.nlmsg_len);
-	*ret = (struct netlink_message){ .type = h.nlmsg_type, .flags = h.nlmsg_flags, .sequence = h.nlmsg_seq, .port = h.nlmsg_pid, .body = body };
-	return 1;
+	*ret = (struct netlink_message){ .type = h.nlmsg_type, .flags = h.nlmsg_flags, .sequence = h.nlmsg_seq, .port = h.nlmsg_pid };
+	int r = take_body(c, h.nlmsg_len, sizeof(h), &ret->body);
+	return r < 0 ? r : 1;
 }
 
 int netlink_attribute_next(struct cursor *c, struct netlink_attribute *ret)
@@ -62,14 +69,9 @@ int netlink_attribute_next(struct cursor *c, struct netlink_attribute *ret)
 	if (!cur_ok(c))
 		return -EBADMSG;
 	memcpy(&h, head.p, sizeof(h));
-	if (h.nla_len < sizeof(h))
-		return -EBADMSG;
-	struct span value = cur_take(c, h.nla_len - sizeof(h));
-	if (!cur_ok(c))
-		return -EBADMSG;
-	skip_padding(c, h.nla_len);
-	*ret = (struct netlink_attribute){ .type = h.nla_type & NLA_TYPE_MASK, .value = value };
-	return 1;
+	*ret = (struct netlink_attribute){ .type = h.nla_type & NLA_TYPE_MASK };
+	int r = take_body(c, h.nla_len, sizeof(h), &ret->value);
+	return r < 0 ? r : 1;
 }
 
 bool netlink_uint(struct span v, uint64_t *ret)

@@ -27,7 +27,7 @@ struct delivery_order {                        /* copied by the driver */
 /* Where a driver gets the bytes. Both are answered from verified files only. */
 struct delivery_source {
 	/* A positioned reader of an image of the update that manifest names; -EAGAIN: being verified again, ask soon; -ENOENT: the
-	 * update may not be delivered (any more), or has no such image. */
+	 * update may not be delivered (any more), or has no such image. Its read() may also be called from a worker, by one at a time. */
 	int (*open_image)(void *ctx, const struct digest *manifest, const struct digest *d, struct coap_body_reader *ret);
 	/* The envelope as this device gets it (the vendor's bytes, or with the gateway's Mac0). */
 	int (*envelope)(void *ctx, const char *device, const struct digest *manifest, struct buf *ret);

@@ -96,7 +96,7 @@ void smp_peripheral_is(struct smp_peripheral *p, const struct smp_server_config 
 
 	smp_server_free(p->server);
 	p->server = smp_server_new(c);
-	smp_peripheral_image(&old, 0, 3000);
+	mcuboot_image_make(&old, 0, 3000);
 	int r = smp_server_put(p->server, 0, buf_span(&old));
 	assert(r == 0);
 }
@@ -117,29 +117,4 @@ void smp_peripheral_done(struct smp_peripheral *p)
 	loop_timer_free(p->restart);
 	p->server = smp_server_free(p->server);
 	buf_done(&p->in);
-}
-
-void smp_peripheral_image(struct buf *b, uint8_t minor, size_t n)
-{
-	static const uint8_t magic[4] = { 0x3d, 0xb8, 0xf3, 0x96 };
-
-	buf_clear(b);
-	buf_add(b, SPAN_OF(magic));
-	buf_add_le(b, 0, 4);
-	buf_add_le(b, MCUBOOT_HEADER_BYTES, 2);
-	buf_add_le(b, 0, 2);
-	buf_add_le(b, n, 4);
-	buf_add_le(b, 0, 4);
-	buf_add_u8(b, 1);
-	buf_add_u8(b, minor);
-	buf_add_le(b, 0, 8);
-	buf_add_le(b, 0, 2);
-	for (size_t i = 0; i < n; i++)
-		buf_add_u8(b, (uint8_t)(i * 7 + i / 251 + minor));
-	struct digest d = digest_of(buf_span(b));
-	buf_add_le(b, 0x6907, 2);
-	buf_add_le(b, 40, 2);
-	buf_add_le(b, MCUBOOT_SHA256, 2);
-	buf_add_le(b, DIGEST_BYTES, 2);
-	buf_add(b, SPAN_OF(d.b));
 }

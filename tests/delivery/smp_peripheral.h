@@ -1,6 +1,7 @@
 /* tests/delivery/smp_peripheral.h - a scripted node (fake_ble.h) with the reference SMP server (node/smp_server.h) behind its
  * characteristic, and a firmware revision. Its link is lost when it restarts. */
 #pragma once
+#include "../mcuboot_image.h"
 #include "base/buf.h"
 #include "fake_ble.h"
 #include "node/smp_server.h"
@@ -24,5 +25,3 @@ struct smp_peripheral {
 void smp_peripheral_init(struct smp_peripheral *p, struct ble *b, struct loop *l, const char *id, const struct smp_server_config *c);
 void smp_peripheral_done(struct smp_peripheral *p);
 void smp_peripheral_is(struct smp_peripheral *p, const struct smp_server_config *c);   /* another server, as new */
-/* An MCUboot image of version 1.MINOR.0 with a right hash. */
-void smp_peripheral_image(struct buf *b, uint8_t minor, size_t n);

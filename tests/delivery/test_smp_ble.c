@@ -134,7 +134,7 @@ static int setup(void **state)
 	smp_peripheral_init(&f->p, f->ble, f->loop, "ble-c00000000001", &zephyr);
 	f->p.lost = on_lost;
 	f->p.ctx = f;
-	smp_peripheral_image(&f->image, 1, IMAGE_BYTES);
+	mcuboot_image_make(&f->image, 1, IMAGE_BYTES);
 	f->manifest = digest_of(SPAN_LIT("manifest"));
 	f->images[0] = (struct delivery_image){ .digest = digest_of(buf_span(&f->image)), .bytes = f->image.n };
 	assert_int_equal(smp_ble_open(&(struct smp_ble_config){

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <errno.h>
 
+#include "../mcuboot_image.h"
 #include "base/digest.h"
 #include "codec/mcuboot.h"
 #include "delivery/smp_upload.h"
@@ -90,31 +91,6 @@ static void on_event(void *ctx, enum smp_upload_event ev)
 	w->last = ev;
 }
 
-static void make_image(struct buf *b, uint8_t minor, size_t n)
-{
-	static const uint8_t magic[4] = { 0x3d, 0xb8, 0xf3, 0x96 };
-
-	buf_clear(b);
-	buf_add(b, SPAN_OF(magic));
-	buf_add_le(b, 0, 4);
-	buf_add_le(b, MCUBOOT_HEADER_BYTES, 2);
-	buf_add_le(b, 0, 2);
-	buf_add_le(b, n, 4);
-	buf_add_le(b, 0, 4);
-	buf_add_u8(b, 1);
-	buf_add_u8(b, minor);
-	buf_add_le(b, 0, 8);
-	buf_add_le(b, 0, 2);
-	for (size_t i = 0; i < n; i++)
-		buf_add_u8(b, (uint8_t)(i * 7 + i / 251 + minor));
-	struct digest d = digest_of(buf_span(b));
-	buf_add_le(b, 0x6907, 2);
-	buf_add_le(b, 40, 2);
-	buf_add_le(b, MCUBOOT_SHA256, 2);
-	buf_add_le(b, DIGEST_BYTES, 2);
-	buf_add(b, SPAN_OF(d.b));
-}
-
 static const struct smp_upload_ops ops_of_world = { .send = on_send, .read = on_read, .event = on_event };
 
 static void gateway_starts(struct world *w, bool was_applying)
@@ -141,9 +117,9 @@ static struct world *world_new(const struct smp_server_config *c)
 	w->random = 7;
 	w->delay_ms = 20;
 	w->server = smp_server_new(c);
-	make_image(&w->image, 0, 3000);
+	mcuboot_image_make(&w->image, 0, 3000);
 	assert_int_equal(smp_server_put(w->server, 0, buf_span(&w->image)), 0);
-	make_image(&w->image, 1, IMAGE_BYTES);
+	mcuboot_image_make(&w->image, 1, IMAGE_BYTES);
 	w->c = (struct smp_upload_config){ .version = SMP_V2, .message_bytes = 300, .window = 4, .answer_ms = 500, .restart_s = 60, .proof_s = 5 };
 	assert_int_equal(mcuboot_header_decode(buf_span(&w->image), w->image.n, &h), 0);
 	assert_int_equal(mcuboot_trailer_decode(&h, span_sub(buf_span(&w->image), (size_t)mcuboot_trailer_at(&h), w->image.n), &t), 0);
@@ -293,7 +269,7 @@ static void servers_of_all_kinds_are_updated(void **state)
 			w->c.allow_single_slot = t[i].allow_single;
 			if (t[i].c.must_erase) {
 				_cleanup_buf_ struct buf old = { 0 };
-				make_image(&old, 9, 500);
+				mcuboot_image_make(&old, 9, 500);
 				assert_int_equal(smp_server_put(w->server, 1, buf_span(&old)), 0);
 			}
 			gateway_starts(w, false);
@@ -548,7 +524,7 @@ static void another_trial_or_a_pending_image_is_not_disturbed(void **state)
 	_cleanup_buf_ struct buf other = { 0 };
 
 	(void)state;
-	make_image(&other, 7, 800);
+	mcuboot_image_make(&other, 7, 800);
 	for (unsigned i = 0; i < 2; i++) {
 		struct world *w = world_new(&zephyr);
 

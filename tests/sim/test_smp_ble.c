@@ -229,7 +229,7 @@ static struct site *site_new(void)
 	s->loss = 0.002;
 	fake_ble_set_slots(s->ble, SLOTS);
 	fake_ble_set_turn(s->ble, TURN_MS);
-	smp_peripheral_image(&s->image, 1, IMAGE_BYTES);
+	mcuboot_image_make(&s->image, 1, IMAGE_BYTES);
 	s->manifest = digest_of(SPAN_LIT("manifest"));
 	s->images[0] = (struct delivery_image){ .digest = digest_of(buf_span(&s->image)), .bytes = s->image.n };
 	int r = smp_ble_open(&(struct smp_ble_config){
